@@ -1,0 +1,1 @@
+"""bnn: what does going Bayesian buy over the same network trained with cross-entropy?"""

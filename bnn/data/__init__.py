@@ -1,0 +1,1 @@
+"""Data sets: tables, splits and where they come from."""

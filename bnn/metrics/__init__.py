@@ -1,0 +1,1 @@
+"""Scores as pure functions on arrays: shapes in, numbers out, nothing remembered."""

@@ -1,0 +1,1 @@
+"""Networks: plain modules, and the batched form that trains many at once."""

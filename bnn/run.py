@@ -1,0 +1,127 @@
+"""A run: everything worth keeping of one (study, data set, method, replica), as plain data.
+
+Reports, tables and statistics are made from runs alone; no model is needed to read one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from bnn.errors import InputError
+
+SCHEMA = 1  # raised whenever a field changes its meaning
+
+Arrays = Mapping[str, np.ndarray]
+Status = Literal["finished", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number with what is known of its error.
+
+    `name` is a score of `bnn.scores.SCORES`; on other inputs than the test rows it is
+    `name@condition`, for example `nll@rotation 30` or `auroc_entropy@unseen`.
+    """
+
+    value: float
+    error: float | None = None  # standard error over test points
+    draw_error: float | None = None  # Monte-Carlo error over draws; None where draws are not random
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The course of a fit: losses in nats per row, one entry per recorded epoch."""
+
+    epochs: tuple[int, ...] = ()
+    train: tuple[float, ...] = ()
+    validation: tuple[float, ...] = ()  # empty where nothing was validated
+    best: int | None = None  # the epoch whose weights were kept, where there was a choice
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run cost. Replicas are trained together, so their time is shared evenly."""
+
+    batch_seconds: float  # wall clock of the fit of the whole batch
+    replicas: int  # in that batch
+    predict_seconds: float  # per replica: test, shifted and unseen rows
+    parameters: int  # weights of one network
+    draws: int  # networks averaged in a prediction
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training per replica."""
+        return self.batch_seconds / self.replicas
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one replica of one data set.
+
+    Its arrays lie beside it in the store: `test_index`, `test_y`, and for classification
+    `test_probs [points, classes]`, for any condition c in test, unseen and the shifts
+    `c_entropy`, `c_mutual_information [points]`; for regression `test_mean`, `test_noise_sd`,
+    `test_weight_sd`, `test_pit`; the pointwise proper scores `test_nll`, `test_brier` or
+    `test_crps`; `test_draw_log_prob [draws, points]`; and for toys `grid_x [points, features]` with
+    the same quantities as for test.
+    """
+
+    key: str  # the hash of all that determines the run
+    study: str
+    dataset: str
+    task: str
+    method: str
+    seed: int
+    split: int
+    design: Literal["resplit", "fixed"]  # does every seed draw its own split?
+    status: Status
+    message: str  # why a run did not finish, or what to know about one that did
+    settings: Mapping[str, Any]  # method, network, prior, likelihood, draws, dtype, data hash
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+    curve: Curve = field(default_factory=Curve)
+    cost: Cost | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # versions, command, data source
+
+    def to_json(self) -> str:
+        """Return the run as JSON text, keys sorted, so that equal runs are equal bytes."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str) -> Run:
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: if a newer version of the suite wrote it, or it is no run at all.
+        """
+        try:
+            fields = json.loads(text)
+            schema = fields.pop("schema")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise InputError(
+                "a run written by bnn", f"text that is none ({error})", "Delete the file."
+            ) from error
+        if schema > SCHEMA:
+            raise InputError(
+                f"a run of schema {SCHEMA} or older",
+                f"schema {schema}, written by a newer bnn",
+                "Upgrade bnn, or choose another folder with --runs.",
+            )
+        fields["scores"] = {name: Score(**score) for name, score in fields["scores"].items()}
+        fields["curve"] = Curve(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in fields["curve"].items()}
+        )
+        fields["cost"] = Cost(**fields["cost"]) if fields["cost"] else None
+        return Run(**fields)
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """Return the hash of all that determines a run: equal settings give equal keys."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
