@@ -1,1 +1,43 @@
 """Data sets: tables, splits and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bnn.data.arrays import from_arrays
+from bnn.data.bundled import breast_cancer, diabetes, digits, wine
+from bnn.data.dataset import Dataset, Provenance, Rows, Scope, Task, fingerprint
+from bnn.data.scaling import Scaling
+from bnn.data.split import Split, random_splits
+from bnn.data.toy import sine, sine_mean, sine_noise, two_moons
+
+DATASETS: dict[str, Callable[[Sequence[int]], Dataset]] = {
+    "digits": digits,
+    "breast_cancer": breast_cancer,
+    "wine": wine,
+    "diabetes": diabetes,
+    "two_moons": two_moons,
+    "sine": sine,
+}
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Provenance",
+    "Rows",
+    "Scaling",
+    "Scope",
+    "Split",
+    "Task",
+    "breast_cancer",
+    "diabetes",
+    "digits",
+    "fingerprint",
+    "from_arrays",
+    "random_splits",
+    "sine",
+    "sine_mean",
+    "sine_noise",
+    "two_moons",
+    "wine",
+]

@@ -1,0 +1,128 @@
+"""Splits: which rows of a table train, validate, calibrate and test each replica."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from bnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows serve which purpose: index arrays `[replicas, points]` into one table.
+
+    The four sets of a replica do not overlap. `ids` names each replica's split, so that results on
+    the same split can be paired.
+
+    Raises:
+        InputError: on sets that overlap, on no rows to train or test on, on unlike replicas.
+    """
+
+    train: Tensor  # weights are fitted on these
+    validation: Tensor  # early stopping and other choices of a method
+    calibration: Tensor  # fitting of a temperature and the like
+    test: Tensor  # scores, and nothing else
+    ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        sets = (self.train, self.validation, self.calibration, self.test)
+        if not self.ids or any(s.ndim != 2 or len(s) != len(self.ids) for s in sets):
+            raise InputError(
+                "one row of indices per split id in each of the four sets, and at least one id",
+                f"{len(self.ids)} ids and index shapes {[tuple(s.shape) for s in sets]}",
+                "Give index arrays of shape [replicas, points].",
+            )
+        if self.train.shape[1] == 0 or self.test.shape[1] == 0:
+            raise InputError("rows to train and to test on", "none", "Check the split.")
+        ordered = torch.cat(sets, dim=1).sort(dim=1).values
+        for number, same in zip(self.ids, ordered.diff(dim=1) == 0, strict=True):
+            if same.any():
+                raise InputError(
+                    f"split {number} to use each row once at most",
+                    f"{int(same.sum())} rows used again",
+                    "Test rows must not be trained on.",
+                )
+
+    def take(self, replicas: Sequence[int] | slice) -> Split:
+        """Return the splits of some of the replicas."""
+        return Split(
+            train=self.train[replicas],
+            validation=self.validation[replicas],
+            calibration=self.calibration[replicas],
+            test=self.test[replicas],
+            ids=tuple(np.array(self.ids)[replicas].tolist()),
+        )
+
+
+def random_splits(
+    labels: Tensor,
+    ids: Sequence[int],
+    *,
+    stratify: bool,
+    validation: float = 0.1,
+    calibration: float = 0.1,
+    test: float = 0.2,
+    classes: Sequence[str] = (),
+) -> Split:
+    """Draw one split per id; a split depends on its own id only.
+
+    Arguments:
+        labels: targets of all rows, `[rows]`.
+        ids: one number in [0, 2**32) per split, which seeds it.
+        stratify: keep the class frequencies alike in all four sets.
+        validation, calibration, test: their shares of all rows; the rest trains.
+        classes: names of the classes for messages, in the order of their numbers.
+
+    Raises:
+        InputError: on ids out of range, on too few rows, and, if stratified, on a class too rare
+            to be in all four sets.
+    """
+    if not ids or min(ids) < 0 or max(ids) >= 2**32:
+        raise InputError(
+            "at least one split id, each from 0 to 2**32 - 1",
+            f"{list(ids)}",
+            "Number the splits from zero.",
+        )
+    rows = len(labels)
+    shares = {"test": test, "calibration": calibration, "validation": validation}
+    sizes = {name: round(share * rows) for name, share in shares.items()}
+    if min(sizes.values()) < 1 or sum(sizes.values()) >= rows:
+        raise InputError(
+            "enough rows for a training, validation, calibration and test set",
+            f"{rows} rows",
+            "Bring more rows or change the shares.",
+        )
+    strata = labels.numpy() if stratify else np.zeros(rows)
+    drawn = [_draw(strata, sizes, number, classes) for number in ids]
+    index = {name: torch.from_numpy(np.stack([d[name] for d in drawn])) for name in drawn[0]}
+    return Split(**index, ids=tuple(ids))
+
+
+def _draw(
+    strata: np.ndarray, sizes: Mapping[str, int], number: int, classes: Sequence[str]
+) -> dict[str, np.ndarray]:
+    values, counts = np.unique(strata, return_counts=True)
+    rest, sets = np.arange(len(strata)), {}
+    try:
+        for name, size in sizes.items():
+            rest, sets[name] = train_test_split(
+                rest, test_size=size, random_state=number, stratify=strata[rest]
+            )
+        complete = all(len(np.unique(strata[s])) == len(values) for s in (*sets.values(), rest))
+    except ValueError:  # a class has fewer rows than there are sets, or a set fewer than classes
+        complete = False
+    if not complete:
+        rarest = values[counts.argmin()]
+        raise InputError(
+            f"rows of every class in each of the four sets of split {number}",
+            f"only {counts.min()} of {len(strata)} rows of class "
+            + repr(classes[int(rarest)] if classes else rarest.item()),
+            "Merge rare classes or bring more rows; a target that is a quantity belongs in floats.",
+        )
+    return {**sets, "train": rest}
