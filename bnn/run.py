@@ -21,6 +21,10 @@ Arrays = Mapping[str, np.ndarray]
 Status = Literal["finished", "diverged", "failed"]
 
 
+class NoRun(InputError):
+    """Text that should be a run and is none: torn, or written by something else."""
+
+
 @dataclass(frozen=True)
 class Score:
     """A number with what is known of its error.
@@ -98,27 +102,36 @@ class Run:
         """Read what `to_json` wrote.
 
         Raises:
-            InputError: if a newer version of the suite wrote it, or it is no run at all.
+            NoRun: if it is no run at all.
+            InputError: if a newer version of the suite wrote it.
         """
         try:
             fields = json.loads(text)
-            schema = fields.pop("schema")
+            schema = int(fields.pop("schema"))
+            if schema <= SCHEMA:
+                return _from_fields(fields)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise InputError(
-                "a run written by bnn", f"text that is none ({error})", "Delete the file."
+            raise NoRun(
+                "a run written by bnn", f"text that is none ({error!r})", "Delete the file."
             ) from error
-        if schema > SCHEMA:
-            raise InputError(
-                f"a run of schema {SCHEMA} or older",
-                f"schema {schema}, written by a newer bnn",
-                "Upgrade bnn, or choose another folder with --runs.",
-            )
-        fields["scores"] = {name: Score(**score) for name, score in fields["scores"].items()}
-        fields["curve"] = Curve(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in fields["curve"].items()}
+        raise InputError(
+            f"a run of schema {SCHEMA} or older",
+            f"schema {schema}, written by a newer bnn",
+            "Upgrade bnn, or choose another folder with --runs.",
         )
-        fields["cost"] = Cost(**fields["cost"]) if fields["cost"] else None
-        return Run(**fields)
+
+
+def _from_fields(fields: dict[str, Any]) -> Run:
+    curve: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in fields["curve"].items()
+    }
+    parts: dict[str, Any] = {
+        "scores": {name: Score(**score) for name, score in fields["scores"].items()},
+        "curve": Curve(**curve),
+        "cost": Cost(**fields["cost"]) if fields["cost"] else None,
+    }
+    return Run(**{**fields, **parts})
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
