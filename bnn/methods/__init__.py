@@ -1,1 +1,49 @@
-"""x"""
+"""Methods: ways from a problem to a posterior, one file each, all in the same shape.
+
+A method file holds, in this order: a docstring with the equations and the idea, a frozen dataclass
+of settings (each field with its meaning and unit) whose class carries `name`, `label`, `reference`
+and `version`, its `fit(problem, seeds, progress) -> Posterior`, and, where it is a new one, the
+family of distributions that it fits. To add a method, write its file and list it in `METHODS`; the
+contract tests, the command line and the report follow. Raise `version` when a change alters what a
+fit returns, so that finished runs of the old version are not taken for new ones.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bnn.methods.dropout import MCDropout
+from bnn.methods.ensemble import DeepEnsemble
+from bnn.methods.maximum_likelihood import MLE
+from bnn.methods.maximum_posterior import MAP
+from bnn.methods.mean_field import MeanField
+from bnn.optimise import Progress, silent
+from bnn.posterior import Posterior
+from bnn.problem import Problem
+
+
+class Method(Protocol):
+    """What a method must offer; see the recipe above."""
+
+    @property
+    def name(self) -> str:
+        """A short identifier."""
+
+    @property
+    def label(self) -> str:
+        """What a reader sees."""
+
+    @property
+    def reference(self) -> str:
+        """Author, year and link."""
+
+    @property
+    def version(self) -> int:
+        """Of what a fit returns."""
+
+    def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
+        """Fit all replicas of a problem, one per seed."""
+
+
+METHODS: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField())
+
+__all__ = ["MAP", "METHODS", "MLE", "DeepEnsemble", "MCDropout", "MeanField", "Method"]

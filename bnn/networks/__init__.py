@@ -1,1 +1,6 @@
-"""Networks: plain modules, and the batched form that trains many at once."""
+"""Networks: plain modules, and the batched form that runs many of them at once."""
+
+from bnn.networks.functional import Batched, Functional
+from bnn.networks.mlp import MLP
+
+__all__ = ["MLP", "Batched", "Functional"]

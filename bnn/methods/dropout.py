@@ -1,0 +1,122 @@
+"""Monte-Carlo dropout: units are left out at random, in training and in prediction.
+
+    z_u ~ Bernoulli(1 - rate) / (1 - rate),    f(x, w, z): every unit u is multiplied by z_u
+    w* = argmin_w  -1/N sum_n log p(y_n | x_n, w, z_n) - 1/N log p(w)
+
+Gal & Ghahramani read this as variational inference over weights w * z. In training every row has
+masks of its own; in prediction one set of masks serves all rows, so that a draw is one function.
+The prior acts as weight decay. With rate p and q = p / (1 - p), a linear network whose inputs are
+dropped has predictive variance q sum_i w_i^2 x_i^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Size, Tensor
+
+from bnn.errors import InputError
+from bnn.optimise import Progress, Training, silent, train
+from bnn.posterior import Masks, Posterior
+from bnn.problem import Problem
+from bnn.seeds import Streams
+
+
+@dataclass(frozen=True)
+class MCDropout:
+    """Dropout kept on in prediction. A network's own `nn.Dropout` layers keep their own rates."""
+
+    rate: float = 0.1  # probability that a hidden unit is left out
+    input_rate: float = 0.0  # probability that an input is left out
+    training: Training = Training(epochs=200, decay=True)
+
+    name: ClassVar[str] = "mc_dropout"
+    label: ClassVar[str] = "MC dropout"
+    reference: ClassVar[str] = "Gal & Ghahramani 2016, https://arxiv.org/abs/1506.02142"
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.rate < 1 and 0 <= self.input_rate < 1):
+            raise InputError(
+                "dropout rates in [0, 1)", f"{self.rate} and {self.input_rate}", "0.1 is usual."
+            )
+
+    def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
+        """Train one network per seed, all at once."""
+        problem = problem.for_seeds(seeds)
+        masks = self._masks(problem)
+        noise = Streams(seeds, "training masks", problem.like.device, problem.like.dtype)
+
+        def validate(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return problem.loss(weights[:, None], x, y)[:, 0]
+
+        def loss(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            dropped = masks.draw(noise, 1, x.shape[1])
+            log_prior = problem.log_prior(weights[:, None])[:, 0]
+            fitted = problem.loss(weights[:, None], x, y, dropped)[:, 0]
+            return fitted - log_prior / problem.points
+
+        fit = train(problem, seeds, self.training, problem.initial(seeds), loss, validate, progress)
+        return Posterior(problem, DroppedUnits(fit.parameters, masks), tuple(seeds), fit)
+
+    def _masks(self, problem: Problem) -> UnitMasks:
+        own = problem.network.dropout_rates
+        rates = {
+            site: own.get(site, self.input_rate if site == "input" else self.rate)
+            for site in problem.network.mask_shapes
+        }
+        rates = {site: rate for site, rate in rates.items() if rate > 0}
+        if not rates:
+            raise InputError(
+                "a network with units to leave out",
+                f"{type(problem.network.network).__name__} without any",
+                "Give it nn.Dropout layers, or set input_rate above zero.",
+            )
+        return UnitMasks({site: problem.network.mask_shapes[site] for site in rates}, rates)
+
+
+@dataclass(frozen=True)
+class UnitMasks:
+    """Masks on the units of some sites: 1 / (1 - rate) with probability 1 - rate, else 0."""
+
+    shapes: Mapping[str, Size]
+    rates: Mapping[str, float]
+
+    def draw(self, streams: Streams, draws: int, *points: int) -> Masks:
+        """Return masks by site, each `[replicas, draws, *points, *units]`."""
+        sizes = [shape.numel() for shape in self.shapes.values()]
+        uniform = streams.uniform(draws, *points, sum(sizes))
+        return {
+            site: ((part >= self.rates[site]) / (1 - self.rates[site]))
+            .to(uniform)
+            .unflatten(-1, shape)
+            for (site, shape), part in zip(
+                self.shapes.items(), uniform.split(sizes, dim=-1), strict=True
+            )
+        }
+
+
+@dataclass(frozen=True)
+class DroppedUnits:
+    """One set of weights with random units left out.
+
+    Arguments:
+        weights: flat, `[replicas, parameters]`.
+        masks: which units, and how often.
+    """
+
+    weights: Tensor
+    masks: UnitMasks
+
+    atoms: ClassVar[None] = None
+
+    def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
+        """Return the weights, repeated, with one set of masks per draw."""
+        weights = self.weights[:, None].expand(-1, draws, -1)
+        return weights, self.masks.draw(streams, draws)
+
+    def take(self, replicas: Sequence[int]) -> DroppedUnits:
+        """Return the family of some of the replicas."""
+        return DroppedUnits(self.weights[replicas], self.masks)

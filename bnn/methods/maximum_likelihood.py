@@ -1,0 +1,41 @@
+"""Maximum likelihood: the ordinary network, trained with cross-entropy or squared error.
+
+    w* = argmin_w  -1/N sum_n log p(y_n | x_n, w)
+
+For classes the loss is the cross-entropy. Nothing but early stopping holds the weights back. One
+network is the prediction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from bnn.optimise import Progress, Training, silent, train
+from bnn.posterior import Atoms, Posterior
+from bnn.problem import Problem
+
+
+@dataclass(frozen=True)
+class MLE:
+    """The point estimate of maximum likelihood."""
+
+    training: Training = Training(epochs=200, patience=20)
+
+    name: ClassVar[str] = "mle"
+    label: ClassVar[str] = "MLE (cross-entropy)"
+    reference: ClassVar[str] = "Fisher 1922, https://doi.org/10.1098/rsta.1922.0009"
+    version: ClassVar[int] = 1
+
+    def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
+        """Train one network per seed, all at once."""
+        problem = problem.for_seeds(seeds)
+
+        def loss(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return problem.loss(weights[:, None], x, y)[:, 0]
+
+        fit = train(problem, seeds, self.training, problem.initial(seeds), loss, loss, progress)
+        return Posterior(problem, Atoms(fit.parameters[:, None]), tuple(seeds), fit)

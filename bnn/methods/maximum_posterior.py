@@ -1,0 +1,45 @@
+"""Maximum a posteriori: the mode of the posterior.
+
+    w* = argmin_w  -1/N sum_n log p(y_n | x_n, w) - 1/N log p(w)
+
+Under a Normal prior this is coupled L2 weight decay of 1/(N scale^2) on the mean loss (not AdamW).
+It is trained for a fixed budget: stopped early, it would be no mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from bnn.optimise import Progress, Training, silent, train
+from bnn.posterior import Atoms, Posterior
+from bnn.problem import Problem
+
+
+@dataclass(frozen=True)
+class MAP:
+    """The point estimate at the mode of the posterior."""
+
+    training: Training = Training(epochs=200, decay=True)
+
+    name: ClassVar[str] = "map"
+    label: ClassVar[str] = "MAP"
+    reference: ClassVar[str] = "MacKay 1992, https://doi.org/10.1162/neco.1992.4.3.448"
+    version: ClassVar[int] = 1
+
+    def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
+        """Train one network per seed, all at once."""
+        problem = problem.for_seeds(seeds)
+
+        def validate(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return problem.loss(weights[:, None], x, y)[:, 0]
+
+        def loss(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            log_prior = problem.log_prior(weights[:, None])[:, 0]
+            return validate(weights, x, y) - log_prior / problem.points
+
+        fit = train(problem, seeds, self.training, problem.initial(seeds), loss, validate, progress)
+        return Posterior(problem, Atoms(fit.parameters[:, None]), tuple(seeds), fit)

@@ -1,0 +1,152 @@
+"""A module as a function of its weights, for all replicas and draws at once.
+
+Any `torch.nn.Module` will do; it runs under `torch.func.vmap`. A network that brings a batched form
+of its own (`Batched`) is run through that, which is faster.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Size, Tensor, nn
+from torch.func import functional_call, vmap
+
+from bnn.errors import InputError
+from bnn.layout import Layout
+from bnn.seeds import seeded
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A network with a batched form of its own; see `MLP.batched` for the shapes."""
+
+    mask_shapes: Mapping[str, Size]
+
+    def batched(
+        self, weights: Mapping[str, Tensor], x: Tensor, masks: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return `[replicas, draws, points, outputs]`."""
+
+
+class Mask(nn.Module):
+    """Stands where a dropout layer stood: multiplies by a mask that is an input of the draw."""
+
+    mask: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` times the mask."""
+        return x * self.mask
+
+
+class Functional:
+    """A network seen as outputs = f(weights, x, masks).
+
+    Arguments:
+        network: any module that maps `[points, *features]` to `[points, outputs]`, row by row.
+        example: one standardised row, `[1, *features]`, to learn the shapes from.
+
+    Raises:
+        InputError: on batch normalisation (rows of a batch would depend on each other, and its
+            running statistics on the replica), and on inputs that the network does not take.
+    """
+
+    def __init__(self, network: nn.Module, example: Tensor) -> None:
+        for name, module in network.named_modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase):
+                raise InputError(
+                    "a network whose rows do not depend on each other",
+                    f"{type(module).__name__} at {name!r}",
+                    "Use LayerNorm or GroupNorm instead.",
+                )
+        self.network = network
+        self.layout = Layout.of(network)
+        self.dropout_rates = {
+            name: module.p
+            for name, module in network.named_modules()
+            if isinstance(module, nn.modules.dropout._DropoutNd)
+        }
+        self._module, self.mask_shapes, self.outputs = _shapes(network, example, self.dropout_rates)
+
+    def __call__(
+        self, weights: Mapping[str, Tensor], x: Tensor, masks: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Return `[replicas, draws, points, outputs]`; arguments as of `MLP.batched`."""
+        masks = masks or {}
+        if isinstance(self.network, Batched):
+            return self.network.batched(weights, x, masks)
+        named = {f"{site}.mask": mask for site, mask in masks.items()}
+
+        def single(weights: dict[str, Tensor], masks: dict[str, Tensor], x: Tensor) -> Tensor:
+            return functional_call(self._module, {**weights, **masks}, (x,))
+
+        over_draws = vmap(single, in_dims=(0, 0, None))
+        return vmap(over_draws)(dict(weights), named, x)
+
+    def initial(self, seeds: Sequence[int]) -> Tensor:
+        """Return each replica's starting weights, `[replicas, parameters]`.
+
+        They are what the network's own `reset_parameters` draws under the replica's seed, so all
+        methods start a seed from the same place.
+        """
+        return torch.stack([self._start(seed) for seed in seeds])
+
+    def _start(self, seed: int) -> Tensor:
+        with seeded(seed, "initial weights"):
+            network = copy.deepcopy(self.network).to("cpu")
+            for name, module in network.named_modules():
+                if any(True for _ in module.parameters(recurse=False)):
+                    _reset(name, module)
+        flat = self.layout.flat({name: p.detach() for name, p in network.named_parameters()})
+        return flat.to(next(self.network.parameters()).device)
+
+
+def _reset(name: str, module: nn.Module) -> None:
+    for method in ("reset_parameters", "_reset_parameters"):
+        reset: Callable[[], None] | None = getattr(module, method, None)
+        if reset is not None:
+            reset()
+            return
+    raise InputError(
+        "every module with parameters to know how to start afresh",
+        f"{type(module).__name__} at {name!r} without reset_parameters()",
+        "Give it a reset_parameters() method, or all seeds would start from the same weights.",
+    )
+
+
+def _shapes(
+    network: nn.Module, example: Tensor, dropout: Mapping[str, float]
+) -> tuple[nn.Module, Mapping[str, Size], int]:
+    """Return the network with masks for dropout, the masks' shapes, and the number of outputs."""
+    module = copy.deepcopy(network).eval()
+    shapes: dict[str, Size] = {}
+    for site in dropout:
+        mask = Mask()
+        mask.register_forward_pre_hook(
+            lambda _, inputs, site=site: shapes.__setitem__(site, inputs[0].shape[1:])
+        )
+        module.set_submodule(site, mask)
+    try:
+        with torch.no_grad():
+            out = module(example)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"a network that takes rows of shape {tuple(example.shape[1:])}",
+            f"{type(network).__name__}, which says: {str(error).splitlines()[0]}",
+            "Match the network's inputs to the data's features.",
+        ) from error
+    if out.ndim != 2 or len(out) != 1:
+        raise InputError(
+            "a network that maps [points, *features] to [points, outputs]",
+            f"an output of shape {tuple(out.shape)} for one row",
+            "Flatten the output to one vector per row.",
+        )
+    for child in module.modules():
+        child._forward_pre_hooks.clear()
+    return module, network.mask_shapes if isinstance(network, Batched) else shapes, out.shape[1]

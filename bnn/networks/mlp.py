@@ -1,0 +1,92 @@
+"""The multilayer perceptron: f(x) = W_L a(... a(W_1 x + b_1) ...) + b_L."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Size, Tensor, nn
+
+from bnn.errors import choose
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "silu": nn.functional.silu,
+    "gelu": nn.functional.gelu,
+}
+
+
+class MLP(nn.Module):
+    """A fully connected network, with a batched form that runs many of them at once.
+
+    Without hidden layers it is a linear model: logistic or linear regression.
+
+    Arguments:
+        inputs: features of a row; a row of more axes is flattened.
+        hidden: units of each hidden layer.
+        outputs: numbers per row: one logit per class, or a mean (and a log noise scale).
+        activation: "relu", "tanh", "silu" or "gelu".
+    """
+
+    def __init__(
+        self, inputs: int, hidden: Sequence[int], outputs: int, activation: str = "relu"
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self._activate = choose(activation, ACTIVATIONS, "activation")
+        widths = [inputs, *hidden, outputs]
+        self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(widths))
+        self.mask_shapes = {"input": Size([inputs])} | {
+            f"hidden.{i}": Size([units]) for i, units in enumerate(hidden)
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `[points, outputs]` for `x [points, *features]`."""
+        h = x.flatten(1)
+        for layer in self.layers[:-1]:
+            h = self._activate(layer(h))
+        return self.layers[-1](h)
+
+    def batched(
+        self, weights: Mapping[str, Tensor], x: Tensor, masks: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return the outputs of many networks at once.
+
+        Arguments:
+            weights: the parameters by name, `[replicas, draws, *shape]`.
+            x: `[replicas, points, *features]`.
+            masks: factors on the inputs and on hidden units by site, each
+                `[replicas, draws, points or 1, units]`; a site that is not named is not masked.
+
+        Returns:
+            `[replicas, draws, points, outputs]`.
+        """
+        h = x.flatten(2)[:, None]
+        if "input" in masks:
+            h = h * masks["input"]
+        last = len(self.layers) - 1
+        for i in range(last + 1):
+            h = _affine(h, weights[f"layers.{i}.weight"], weights[f"layers.{i}.bias"])
+            if i < last:
+                h = self._activate(h)
+                if f"hidden.{i}" in masks:
+                    h = h * masks[f"hidden.{i}"]
+        return h
+
+    def extra_repr(self) -> str:
+        """Name the activation, which has no module of its own."""
+        return f"activation={self.activation!r}"
+
+
+def _affine(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return h W' + b for `h [replicas, draws or 1, points, in]`, `weight [.., .., out, in]`."""
+    replicas, draws, out, _ = weight.shape
+    if h.shape[1] == 1 < draws:
+        # All draws see the same rows: one product per replica, and the rows are not copied.
+        return torch.einsum("rni,rsoi->rsno", h[:, 0], weight) + bias[:, :, None]
+    product = torch.baddbmm(
+        bias.reshape(replicas * draws, 1, out), h.flatten(0, 1), weight.flatten(0, 1).mT
+    )
+    return product.unflatten(0, (replicas, draws))

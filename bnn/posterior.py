@@ -1,0 +1,161 @@
+"""A posterior: what a method believes of the weights, as something networks can be drawn from.
+
+    w_1, ..., w_S ~ q(w | D),    outputs f(x, w_1), ..., f(x, w_S)
+
+Methods differ in the family q alone. Drawing, running the networks and averaging is written here
+and in `bnn.predictive`, once for all of them. Draws are fixed by the replica's seed and do not
+depend on the inputs, so a row is predicted alike alone and in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnn.errors import InputError
+from bnn.optimise import Fit
+from bnn.predictive import Predictive
+from bnn.problem import Problem
+from bnn.seeds import Streams
+
+ROWS_AT_ONCE = 2**17  # rows x draws x replicas pushed through the network in one go
+
+Masks = dict[str, Tensor]
+
+
+class Family(Protocol):
+    """A set or a distribution of networks, per replica."""
+
+    @property
+    def atoms(self) -> int | None:
+        """How many networks there are; None where they are drawn at random without end."""
+
+    def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
+        """Return the next `draws` networks.
+
+        Returns:
+            flat weights `[replicas, draws, parameters]`, and masks on units (usually none).
+        """
+
+    def take(self, replicas: Sequence[int]) -> Family:
+        """Return the family of some of the replicas."""
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """A finite set of equally likely networks: one for a point estimate, M for an ensemble.
+
+    Arguments:
+        weights: flat, `[replicas, atoms, parameters]`.
+    """
+
+    weights: Tensor
+
+    @property
+    def atoms(self) -> int:
+        """How many networks there are."""
+        return self.weights.shape[1]
+
+    def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
+        """Return all of them: a set needs no sampling."""
+        return self.weights, {}
+
+    def take(self, replicas: Sequence[int]) -> Atoms:
+        """Return the set of some of the replicas."""
+        return Atoms(self.weights[replicas])
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What a method's fit returns.
+
+    Arguments:
+        problem: what was fitted, one replica per seed.
+        family: the distribution over networks.
+        seeds: one per replica; they fix the draws.
+        fit: how the fitting went.
+    """
+
+    problem: Problem
+    family: Family
+    seeds: tuple[int, ...]
+    fit: Fit
+
+    def draws(self, wanted: int) -> int:
+        """Return how many networks a prediction with `wanted` draws averages."""
+        return wanted if self.family.atoms is None else self.family.atoms
+
+    def weights(self, draws: int = 100) -> dict[str, Tensor]:
+        """Return named weights, `[replicas, draws, *shape]`, of the first networks drawn."""
+        return self.problem.layout.views(self._draw(draws)[0])
+
+    def outputs(self, x: Tensor, draws: int = 100) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run the drawn networks.
+
+        Arguments:
+            x: inputs in original units, `[replicas or 1, points, *features]`.
+            draws: how many networks, where there is a choice.
+
+        Returns:
+            outputs `[replicas, draws, points, width]`, and the likelihood's own parameters by name,
+            `[replicas, draws]`.
+        """
+        z = self.problem.inputs.standardise(x.to(self.problem.like))
+        weights, masks = self._draw(draws)
+        chunk = max(1, ROWS_AT_ONCE // (self.problem.replicas * z.shape[1]))
+        pieces = []
+        for start in range(0, weights.shape[1], chunk):
+            part = slice(start, start + chunk)
+            # One mask per draw serves all points, so that a draw is one function.
+            units = {site: mask[:, part, None] for site, mask in masks.items()}
+            with torch.no_grad():
+                pieces.append(self.problem.outputs(weights[:, part], z, units))
+        return torch.cat(pieces, dim=1), self.problem.latents(weights)
+
+    def take(self, replicas: Sequence[int]) -> Posterior:
+        """Return the posterior of some of the replicas."""
+        seeds = tuple(self.seeds[r] for r in replicas)
+        fit = replace(
+            self.fit,
+            parameters=self.fit.parameters[replicas],
+            curves=tuple(self.fit.curves[r] for r in replicas),
+            diverged=tuple(self.fit.diverged[r] for r in replicas),
+        )
+        return Posterior(self.problem.take(replicas), self.family.take(replicas), seeds, fit)
+
+    def _draw(self, draws: int) -> tuple[Tensor, Masks]:
+        if draws < 1:
+            raise InputError("at least one draw", str(draws), "100 is usual.")
+        like = self.problem.like
+        return self.family.draw(Streams(self.seeds, "draws", like.device, like.dtype), draws)
+
+
+def predict(posterior: Posterior, x: Tensor | np.ndarray, draws: int = 100) -> Predictive:
+    """Return the posterior predictive distribution p(y | x, D) = 1/S sum_s p(y | x, w_s).
+
+    Arguments:
+        posterior: what a method's fit returned.
+        x: inputs in original units, `[points, *features]` for all replicas, or
+            `[replicas, points, *features]`.
+        draws: S, where the posterior is not a finite set.
+
+    Raises:
+        InputError: on inputs of another shape than the training rows', or that are not finite.
+    """
+    rows = torch.as_tensor(x)
+    if rows.ndim == posterior.problem.inputs.mean.ndim:
+        rows = rows[None]
+    if rows.ndim != posterior.problem.inputs.mean.ndim + 1:
+        features = tuple(posterior.problem.inputs.mean.shape[1:])
+        raise InputError(
+            f"inputs of shape [points, *{features}]", f"{tuple(rows.shape)}", "Reshape them."
+        )
+    if not torch.isfinite(rows).all():
+        raise InputError("finite inputs", "NaN or infinite values", "Impute or drop those rows.")
+    outputs, latents = posterior.outputs(rows, draws)
+    return posterior.problem.predictive(outputs, latents)
