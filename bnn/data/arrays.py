@@ -30,7 +30,7 @@ def from_arrays(
 
     Floats in `y` make a regression; integers, strings, booleans and categories a classification
     with the classes in sorted order (categories in their own). One random split is drawn per id:
-    70 % of the rows train, 10 % validate, 10 % calibrate, 20 % test; class frequencies are kept.
+    60 % of the rows train, 10 % validate, 10 % calibrate, 20 % test; class frequencies are kept.
     Shifted inputs and a fuller provenance are added by `dataclasses.replace`.
 
     Arguments:
@@ -55,7 +55,7 @@ def from_arrays(
     if task == "classification":
         targets, names = _labels(column, classes)
     else:
-        targets, names = torch.from_numpy(_numbers("y", column)), tuple[str, ...]()
+        targets, names = torch.tensor(_numbers("y", column)), tuple[str, ...]()
     return Dataset(
         name=name,
         task=task,
@@ -83,7 +83,7 @@ def _array(what: str, values: ArrayLike) -> np.ndarray:
 def _inputs(what: str, values: ArrayLike) -> Tensor:
     array = _array(what, values)
     if array.dtype.kind in "fiub":
-        # A copy, so that the table does not change when the caller's array does.
+        # A copy (as of y), so that the table does not change when the caller's array does.
         kept = np.float32 if array.dtype == np.float32 else np.float64
         return torch.from_numpy(array.astype(kept))
     if array.ndim != 2:
