@@ -1,0 +1,133 @@
+"""A figure as SVG to put into a page: the same bytes each time, and nothing a strict page forbids.
+
+matplotlib's own SVG needs four changes. Ids must be unique over all figures of a page. The `style`
+attributes and the style sheet, which a content security policy refuses, become presentation
+attributes. Black becomes the colour of the surrounding text, so that a dark page works. And a title
+and a description are added for readers who do not see the figure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from bnn.plots.style import INK, UNSEEN, visible
+
+METHOD = "method:"  # a gid that starts so becomes the attribute data-method
+REFERENCE = re.compile(r"#([\w.-]+)")
+NUMBER = re.compile(r"-?\d+\.\d{3,}")
+POINTS_TO_PIXELS = 4 / 3
+
+
+def svg(figure: Figure, title: str, description: str) -> str:
+    """Return a figure as an inline SVG element.
+
+    Arguments:
+        figure: any matplotlib figure; it is not changed.
+        title: what the figure shows, in a few words.
+        description: what a reader would see in it, in a sentence.
+    """
+    raw = _draw(figure)
+    prefix = "f" + hashlib.sha256(f"{title}\0{description}\0{raw}".encode()).hexdigest()[:10]
+    root = ElementTree.fromstring(raw)
+    for element in list(root):
+        if element.tag.endswith("metadata"):
+            root.remove(element)
+    _drop_style_sheet(root)
+    names = {name: f"{prefix}-{n}" for n, name in enumerate(sorted(_referenced(root)))}
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.attrib = dict(_attributes(element.attrib, names))
+        element.text, element.tail = (element.text or "").strip(), None
+    _introduce(root, prefix, visible(title), visible(description))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _draw(figure: Figure) -> str:
+    text = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "bnn", "svg.fonttype": "none"}),
+        warnings.catch_warnings(),
+    ):
+        # The reader's browser has the letters that this machine's fonts lack.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+    return UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text.getvalue())
+
+
+def _drop_style_sheet(root: ElementTree.Element) -> None:
+    for parent in root.iter():
+        for element in list(parent):
+            if element.tag.endswith("}style"):
+                parent.remove(element)
+
+
+def _referenced(root: ElementTree.Element) -> set[str]:
+    """Return the ids that something points to; the others only name matplotlib's objects."""
+    links = (
+        value
+        for element in root.iter()
+        for name, value in element.attrib.items()
+        if name.endswith("href") or name in ("clip-path", "style", "mask", "fill")
+    )
+    return {name for link in links for name in REFERENCE.findall(link)}
+
+
+def _attributes(found: dict[str, str], names: dict[str, str]) -> Iterator[tuple[str, str]]:
+    for name, value in found.items():
+        name = name.rpartition("}")[2]
+        if name == "id":
+            if value.startswith(METHOD):
+                yield "data-method", value.removeprefix(METHOD)
+            elif value in names:
+                yield "id", names[value]
+        elif name == "style":
+            yield from _presentation(value, names)
+        elif name in ("d", "x", "y"):
+            yield name, NUMBER.sub(lambda found: f"{float(found[0]):.2f}", " ".join(value.split()))
+        elif name == "href" and value.startswith("data:"):
+            yield name, "".join(value.split())
+        else:
+            yield name, _renamed(value, names)
+
+
+def _presentation(style: str, names: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Return the declarations of a style attribute as attributes of their own."""
+    for declaration in filter(None, (part.strip() for part in style.split(";"))):
+        name, _, value = (part.strip() for part in declaration.partition(":"))
+        if name == "font-family":  # the page's
+            continue
+        yield name, "currentColor" if value == INK else _renamed(value, names)
+
+
+def _renamed(value: str, names: dict[str, str]) -> str:
+    return REFERENCE.sub(lambda found: "#" + names.get(found[1], found[1]), value)
+
+
+def _introduce(root: ElementTree.Element, prefix: str, title: str, description: str) -> None:
+    for place, (tag, text) in enumerate((("title", title), ("desc", description))):
+        element = ElementTree.Element(tag, id=f"{prefix}-{tag}")
+        element.text = text
+        root.insert(place, element)
+    size = {
+        side: f"{float(root.attrib[side].removesuffix('pt')) * POINTS_TO_PIXELS:.0f}"
+        for side in ("width", "height")
+    }
+    root.attrib = {
+        "xmlns": "http://www.w3.org/2000/svg",
+        "role": "img",
+        "aria-labelledby": f"{prefix}-title {prefix}-desc",
+        "viewBox": root.attrib["viewBox"],
+        **size,
+        "fill": "currentColor",
+        "stroke-linejoin": "round",
+        "stroke-linecap": "butt",
+    }
