@@ -105,7 +105,7 @@ class Posterior:
             outputs `[replicas, draws, points, width]`, and the likelihood's own parameters by name,
             `[replicas, draws]`.
         """
-        z = self.problem.inputs.standardise(x.to(self.problem.like))
+        z = self.problem.standardise(x)
         weights, masks = self._draw(draws)
         chunk = max(1, ROWS_AT_ONCE // (self.problem.replicas * z.shape[1]))
         pieces = []

@@ -67,14 +67,15 @@ class Problem:
                 depends on the input where the network has two outputs).
 
         Raises:
-            InputError: where data, network and likelihood do not fit together, or a class does not
-                occur among a replica's training rows.
+            InputError: where data, network and likelihood do not fit together.
         """
         like = next(network.parameters())
-        rows = [part.to(like.device, like.dtype) for part in (data.train, data.validation)]
-        train, validation = rows
+        # Rows stay as precise as they came, until they are standardised: a column of dates would
+        # be constant in float32.
+        train = data.train.to(like.device)
         inputs = Scaling.of(train.x, data.scale_inputs)
-        function = Functional(network, inputs.standardise(train.x[:1, :1])[0])
+        example = inputs.take([0]).standardise(train.x[:1, :1])
+        function = Functional(network, example[0].to(like))
         soft = data.y.ndim == 2
         likelihood = likelihood or likelihoods.default(data.task, soft, function.outputs)
         _check(data, likelihood, function.outputs)
@@ -83,8 +84,8 @@ class Problem:
             prior=Normal(1.0) if prior is None else prior,
             likelihood=likelihood,
             train=train,
-            validation=validation,
-            calibration=data.calibration.to(like.device, like.dtype),
+            validation=data.validation.to(like.device),
+            calibration=data.calibration.to(like.device),
             inputs=inputs,
             targets=(
                 Scaling.of(train.y)
@@ -112,7 +113,7 @@ class Problem:
     @property
     def like(self) -> Tensor:
         """A tensor of the problem's dtype and device."""
-        return self.inputs.mean
+        return self.network.like
 
     def take(self, replicas: Sequence[int]) -> Problem:
         """Return the problem of some of the replicas; one may be named more than once."""
@@ -136,7 +137,11 @@ class Problem:
         y = rows.y
         if self.likelihood.task == "regression":
             y = self.targets.standardise(y)
-        return self.inputs.standardise(rows.x), self.likelihood.targets(y, self.like)
+        return self.standardise(rows.x), self.likelihood.targets(y, self.like)
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Return inputs in original units, `[replicas or 1, points, *features]`, standardised."""
+        return self.inputs.standardise(x.to(self.inputs.mean)).to(self.like)
 
     def outputs(self, weights: Tensor, x: Tensor, masks: dict[str, Tensor] | None = None) -> Tensor:
         """Run the network.
@@ -154,7 +159,7 @@ class Problem:
     def log_likelihood(self, weights: Tensor, outputs: Tensor, y: Tensor) -> Tensor:
         """Return log p(y_n | x_n, w) in standardised units, `[replicas, draws, points]`."""
         given = self.likelihood.distribution(
-            outputs, self._split(weights)[1], self.targets.scale[:, None, None]
+            outputs, self._split(weights)[1], self._unit[:, None, None]
         )
         return given.log_prob(y[:, None])
 
@@ -216,8 +221,12 @@ class Problem:
             outputs = self.outputs(weights, x)[:, 0]
             latents = self.latents(weights[:, 0])
             with pyro.plate("points", self.points, subsample=subsample, dim=-1):
-                unit = self.targets.scale[:, None]
+                unit = self._unit[:, None]
                 pyro.sample("y", self.likelihood.distribution(outputs, latents, unit), obs=y)
+
+    @property
+    def _unit(self) -> Tensor:
+        return self.targets.scale.to(self.like)
 
     def _own_priors(self) -> list[Prior]:
         return list(self.likelihood.latents.values())
@@ -246,14 +255,3 @@ def _check(data: Dataset, likelihood: Likelihood, outputs: int) -> None:
             f"{outputs} outputs",
             "Change the network's last layer, or the likelihood.",
         )
-    if data.task == "regression" or data.y.ndim == 2:
-        return
-    for number, labels in zip(data.split.ids, data.train.y, strict=True):
-        absent = set(range(len(data.classes))) - set(labels.unique().tolist())
-        if absent:
-            names = ", ".join(repr(data.classes[k]) for k in sorted(absent))
-            raise InputError(
-                "every class among the training rows",
-                f"none of class {names} in split {number}",
-                "Stratify the split, or leave that class out.",
-            )

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bnn.errors import InputError
+from bnn.optimise import Curve
 
 SCHEMA = 1  # raised whenever a field changes its meaning
 
@@ -36,16 +37,6 @@ class Score:
     value: float
     error: float | None = None  # standard error over test points
     draw_error: float | None = None  # Monte-Carlo error over draws; None where draws are not random
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The course of a fit: losses in nats per row, one entry per recorded epoch."""
-
-    epochs: tuple[int, ...] = ()
-    train: tuple[float, ...] = ()
-    validation: tuple[float, ...] = ()  # empty where nothing was validated
-    best: int | None = None  # the epoch whose weights were kept, where there was a choice
 
 
 @dataclass(frozen=True)

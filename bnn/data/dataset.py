@@ -76,10 +76,9 @@ class Rows:
         """Return the rows of some of the replicas (a replica may be named more than once)."""
         return replace(self, index=self.index[replicas])
 
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Rows:
-        """Return the same rows on a device, real numbers as `dtype`."""
-        labels = self.labels.to(device, dtype if self.labels.is_floating_point() else None)
-        return Rows(self.table.to(device, dtype), labels, self.index.to(device))
+    def to(self, device: torch.device | str) -> Rows:
+        """Return the same rows on a device."""
+        return Rows(self.table.to(device), self.labels.to(device), self.index.to(device))
 
 
 @dataclass(frozen=True)

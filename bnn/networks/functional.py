@@ -74,6 +74,11 @@ class Functional:
         }
         self._module, self.mask_shapes, self.outputs = _shapes(network, example, self.dropout_rates)
 
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the network's dtype and device."""
+        return next(self.network.parameters())
+
     def __call__(
         self, weights: Mapping[str, Tensor], x: Tensor, masks: Mapping[str, Tensor] | None = None
     ) -> Tensor:
@@ -104,7 +109,7 @@ class Functional:
                 if any(True for _ in module.parameters(recurse=False)):
                     _reset(name, module)
         flat = self.layout.flat({name: p.detach() for name, p in network.named_parameters()})
-        return flat.to(next(self.network.parameters()).device)
+        return flat.to(self.like.device)
 
 
 def _reset(name: str, module: nn.Module) -> None:

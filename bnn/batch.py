@@ -1,0 +1,194 @@
+"""A batch: some replicas of one method on one data set, fitted together, evaluated, made runs."""
+
+from __future__ import annotations
+
+import platform
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy
+import pyro
+import torch
+from torch import nn
+
+import bnn
+from bnn.data import Dataset
+from bnn.errors import InputError
+from bnn.evaluation import Evaluation, evaluate
+from bnn.likelihoods import LearnedNoise, Likelihood, Normal
+from bnn.methods import Method
+from bnn.optimise import Progress, silent
+from bnn.posterior import Posterior
+from bnn.priors import Prior
+from bnn.problem import Problem
+from bnn.run import Arrays, Cost, Run, key_of
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is needed to make runs; it can be sent to another process.
+
+    Arguments:
+        study: the study's name.
+        data: one split per seed, or a single one for all.
+        network, prior, likelihood: the problem; the network's device is where it is computed.
+        method: how it is solved.
+        seeds: one replica each.
+        draws: networks averaged in a prediction, where there is a choice.
+        provenance: what else a reader of a run may want to know.
+    """
+
+    study: str
+    data: Dataset
+    network: nn.Module
+    prior: Prior
+    likelihood: Likelihood | None
+    method: Method
+    seeds: tuple[int, ...]
+    draws: int
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def keys(self) -> dict[int, str]:
+        """The key of each seed's run: the hash of all that determines its numbers."""
+        return {seed: key_of(self._settings(seed)) for seed in self.seeds}
+
+    def take(self, seeds: tuple[int, ...]) -> Batch:
+        """Return the batch of some of the seeds."""
+        data = self.data
+        if data.replicas > 1:
+            data = data.take([self.seeds.index(seed) for seed in seeds])
+        return replace(self, data=data, seeds=seeds)
+
+    def runs(self, progress: Progress = silent) -> list[tuple[Run, Arrays]]:
+        """Fit and evaluate all replicas.
+
+        A replica that diverges becomes a run that says so, beside the others. If the fit itself
+        fails, all replicas become failed runs, with the reason.
+
+        Raises:
+            InputError: if the method cannot serve the problem as posed.
+        """
+        try:
+            return self._fit(progress)
+        except InputError:
+            raise
+        except Exception as error:  # a study goes on without the method that failed
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            trace = {"traceback": traceback.format_exc()}
+            return [
+                (self._run(seed, status="failed", message=reason, provenance=trace), {})
+                for seed in self.seeds
+            ]
+
+    def _fit(self, progress: Progress) -> list[tuple[Run, Arrays]]:
+        problem = Problem.of(self.data, self.network, self.prior, self.likelihood)
+        posterior = self.method.fit(problem, self.seeds, progress)
+        sound = [r for r, diverged in enumerate(posterior.fit.diverged) if not diverged]
+        began = time.perf_counter()
+        data = self.data.take(sound) if self.data.replicas > 1 else self.data
+        found = evaluate(posterior.take(sound), data, self.draws) if sound else []
+        seconds = (time.perf_counter() - began) / max(len(sound), 1)
+        cost = Cost(
+            batch_seconds=posterior.fit.seconds,
+            replicas=len(self.seeds),
+            predict_seconds=seconds,
+            parameters=problem.layout.size,
+            draws=posterior.draws(self.draws),
+        )
+        evaluations = dict(zip(sound, found, strict=True))
+        return [
+            self._record(posterior, r, evaluations.get(r), cost) for r in range(len(self.seeds))
+        ]
+
+    def _record(
+        self, posterior: Posterior, r: int, evaluation: Evaluation | None, cost: Cost
+    ) -> tuple[Run, Arrays]:
+        curve = posterior.fit.curves[r]
+        if evaluation is None:
+            message = f"the loss was no longer finite in epoch {len(curve.train)}"
+            run = self._run(self.seeds[r], status="diverged", message=message)
+            return replace(run, curve=curve, cost=cost), {}
+        run = self._run(self.seeds[r], status="finished", message=_remarks(posterior, curve, r))
+        return replace(run, curve=curve, cost=cost, scores=evaluation.scores), evaluation.arrays
+
+    def _run(self, seed: int, **fields: Any) -> Run:
+        fields["provenance"] = {
+            **self.provenance,
+            "source": self.data.provenance.source,
+            "licence": self.data.provenance.licence,
+            "data_sha256": self.data.provenance.sha256,
+            "rows": {part: getattr(self.data, part).points for part in ("train", "test")},
+            "machine": {"system": platform.system(), "processor": platform.machine()},
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+            **fields.get("provenance", {}),
+        }
+        return Run(
+            key=self.keys[seed],
+            study=self.study,
+            dataset=self.data.name,
+            task=self.data.task,
+            method=self.method.name,
+            seed=seed,
+            split=self._split(seed),
+            design="resplit" if self.data.replicas > 1 else "fixed",
+            settings={**self._settings(seed), "label": self.method.label},
+            **fields,
+        )
+
+    def _split(self, seed: int) -> int:
+        ids = self.data.split.ids
+        return ids[self.seeds.index(seed)] if len(ids) > 1 else ids[0]
+
+    def _settings(self, seed: int) -> dict[str, Any]:
+        like = next(self.network.parameters())
+        return {
+            "dataset": self.data.name,
+            "data": self.data.provenance.sha256,
+            "split": self._split(seed),
+            "seed": seed,
+            "network": repr(self.network),
+            "prior": repr(self.prior),
+            "likelihood": repr(self.likelihood),
+            "method": repr(self.method),
+            "version": self.method.version,
+            "draws": self.draws,
+            "dtype": str(like.dtype),
+            "device": like.device.type,
+        }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes the numbers."""
+    return {
+        "bnn": bnn.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pyro": pyro.__version__,
+        "numpy": numpy.__version__,
+    }
+
+
+def _remark(posterior: Posterior, r: int) -> str:
+    """Return what a reader of a finished run should know about its fit, or nothing."""
+    curve = posterior.fit.curves[r]
+    remarks = []
+    if curve.best is not None and curve.best == len(curve.train):
+        remarks.append("the validation loss was still falling when the epochs ended")
+    if _noise_at_floor(posterior.take([r])):
+        remarks.append("the noise scale fell to its floor")
+    return "; ".join(remarks)
+
+
+def _noise_at_floor(posterior: Posterior) -> bool:
+    """Has a learned noise scale collapsed, as that of a point estimate can?"""
+    likelihood = posterior.problem.likelihood
+    if not (isinstance(likelihood, Normal) and isinstance(likelihood.noise, LearnedNoise)):
+        return False
+    log_scale = posterior.weights(draws=1)["noise.log_scale"]
+    return bool((log_scale.exp() < likelihood.noise.floor).any())

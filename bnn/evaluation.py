@@ -1,0 +1,115 @@
+"""Evaluation: from a posterior and the rows it never saw to scores, and the arrays behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from bnn.data import Dataset
+from bnn.metrics.entropy import entropy, mutual_information
+from bnn.posterior import Posterior, predict
+from bnn.predictive import CategoricalMixture, NormalMixture, Predictive
+from bnn.run import Score
+from bnn.scores import pointwise, score
+
+NUMBERS_AT_ONCE = 2**25  # log-probabilities held at once: 256 MiB
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of one replica's predictions."""
+
+    scores: Mapping[str, Score]
+    arrays: Mapping[str, np.ndarray]
+
+
+def evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluation]:
+    """Score a posterior on test, shifted and unseen rows, replica by replica.
+
+    Arguments:
+        posterior: fitted on `data`, one replica per split (or all on the only one).
+        data: supplies the rows that the posterior never saw.
+        draws: networks averaged in a prediction, where there is a choice.
+    """
+    data = data if data.replicas == len(posterior.seeds) else data.take([0] * len(posterior.seeds))
+    per_replica = posterior.draws(draws) * data.test.points * max(len(data.classes), 1)
+    size = max(1, NUMBERS_AT_ONCE // (per_replica * (2 + len(data.shifted))))
+    found: list[Evaluation] = []
+    for start in range(0, data.replicas, size):
+        some = list(range(start, min(start + size, data.replicas)))
+        found += _evaluate(posterior.take(some), data.take(some), draws)
+    return found
+
+
+def _evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluation]:
+    test = predict(posterior, data.test.x, draws)
+    others = {name: predict(posterior, data.test_under(name).x, draws) for name in data.shifted}
+    labels = {name: data.test.y for name in data.shifted}
+    if data.unseen is not None:
+        others["unseen"] = predict(posterior, data.unseen, draws)
+    scores = score(
+        test,
+        data.test.y,
+        random_draws=posterior.family.atoms is None,
+        others=others,
+        other_labels=labels,
+    )
+    batched = dict(_arrays(test, data, others))
+    if data.grid is not None:
+        batched |= {
+            f"grid_{name}": value
+            for name, value in _quantities(predict(posterior, data.grid, draws))
+        }
+    fixed = _pictured(data)
+    return [
+        Evaluation(
+            scores[r],
+            {name: _plain(value[r]) for name, value in batched.items()}
+            | {name: _plain(value[r] if len(value) > 1 else value[0]) for name, value in fixed},
+        )
+        for r in range(data.replicas)
+    ]
+
+
+def _arrays(
+    test: Predictive, data: Dataset, others: Mapping[str, Predictive]
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield arrays `[replicas, ...]` by name; see `bnn.run.Run` for what they are."""
+    yield "test_index", data.split.test
+    yield "test_y", data.test.y
+    yield "test_draw_log_prob", test.draw_log_prob(data.test.y)
+    yield from ((f"test_{name}", value) for name, value in pointwise(test, data.test.y).items())
+    yield from ((f"test_{name}", value) for name, value in _quantities(test))
+    if isinstance(test, NormalMixture):
+        yield "test_pit", test.cdf(data.test.y)
+    for condition, predictive in others.items():
+        for name, value in _quantities(predictive):
+            if name != "probs":
+                yield f"{condition}_{name}", value
+
+
+def _quantities(predictive: Predictive) -> Iterator[tuple[str, Tensor]]:
+    """Yield what is known of each point, `[replicas, points, ...]`, by name."""
+    if isinstance(predictive, CategoricalMixture):
+        yield "probs", predictive.probs
+        yield "entropy", entropy(predictive.log_probs)
+        yield "mutual_information", mutual_information(predictive.draw_log_probs)
+    else:
+        yield "mean", predictive.mean
+        yield "noise_sd", predictive.noise_variance.sqrt()
+        yield "weight_sd", predictive.weight_variance.sqrt()
+
+
+def _pictured(data: Dataset) -> list[tuple[str, Tensor]]:
+    """Return what a picture over a grid shows beside the predictions."""
+    if data.grid is None:
+        return []
+    return [("grid_x", data.grid[None]), ("train_x", data.train.x), ("train_y", data.train.y)]
+
+
+def _plain(value: Tensor) -> np.ndarray:
+    array = value.detach().cpu().numpy()
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
