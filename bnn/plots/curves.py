@@ -28,7 +28,7 @@ def curves(
     _draw(ax, [(c.epochs, c.validation) for c in replicas], ORANGE, DASHED, "validation")
     kept = [curve.best for curve in replicas if curve.best is not None]
     ax.plot(kept, np.full(len(kept), 0.02), "|", color=ORANGE, transform=ax.get_xaxis_transform())
-    if key and ax.lines:
+    if key:
         legend(ax)
     return tidy(ax, "epoch", "loss (nats per row)", title)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap
 
-from bnn.plots.style import BLUE, INK, ORANGE, SKY, VERMILLION, new_axes, tidy
+from bnn.plots.style import BLUE, ORANGE, SKY, VERMILLION, new_axes, tidy
 
 TWO_CLASSES = LinearSegmentedColormap.from_list("two classes", [BLUE, "#f4f4f4", ORANGE])
 LEVELS = 12
+LIGHT, DARK = "#ffffff", "#1a1a1a"  # marks on the surface, which is the same on a dark page
 
 
 def probability(
@@ -34,7 +38,7 @@ def probability(
     values, low = (probs[:, 1], 0.0) if two else (probs.max(1), 1 / probs.shape[1])
     ax = _surface(grid, values, low, 1.0, TWO_CLASSES if two else "cividis", ax)
     if two and values.min() < 0.5 < values.max():
-        ax.tricontour(grid[:, 0], grid[:, 1], values, levels=[0.5], colors=INK, linewidths=0.8)
+        ax.tricontour(grid[:, 0], grid[:, 1], values, levels=[0.5], colors=DARK, linewidths=0.9)
     _points(ax, train_x, train_y)
     return tidy(ax, title=title)
 
@@ -73,28 +77,31 @@ def _surface(
     ax: Axes | None,
 ) -> Axes:
     ax = ax or new_axes(2.9, 2.3)
-    levels = np.linspace(low, high, LEVELS + 1)
-    # Rounding must not leave a hole where a probability is a hair above one.
-    filled = ax.tricontourf(
-        grid[:, 0],
-        grid[:, 1],
-        np.clip(values, low, high),
-        levels=levels,
-        cmap=colours,
-        vmin=low,
-        vmax=high,
-    )
+    values = np.clip(values, low, high)  # rounding may leave a probability a hair above one
+    rows = np.lexsort(grid.T)  # the second input slowest
+    columns, lines = (np.unique(grid[:, axis]) for axis in (0, 1))
+    extent = (columns[0], columns[-1], lines[0], lines[-1])
+    look: dict[str, Any] = {"cmap": colours, "vmin": low, "vmax": high}
+    filled: ScalarMappable
+    if len(columns) * len(lines) == len(grid):  # a lattice: a small image, smoothed by the viewer
+        image = values[rows].reshape(len(lines), len(columns))
+        filled = ax.imshow(
+            image, origin="lower", extent=extent, aspect="auto", interpolation="none", **look
+        )
+    else:
+        levels = np.linspace(low, high, LEVELS + 1)
+        filled = ax.tricontourf(grid[:, 0], grid[:, 1], values, levels=levels, **look)
     bar = ax.figure.colorbar(filled, ax=ax, ticks=[low, (low + high) / 2, high], format="%.2g")
     bar.ax.tick_params(labelsize=7, length=2)
     bar.outline.set_visible(False)
-    ax.set(xlim=(grid[:, 0].min(), grid[:, 0].max()), ylim=(grid[:, 1].min(), grid[:, 1].max()))
+    ax.set(xlim=extent[:2], ylim=extent[2:])
     return ax
 
 
 def _points(ax: Axes, x: np.ndarray | None, y: np.ndarray | None) -> None:
     if x is None or y is None:
         return
-    looks = zip(np.unique(y), "o^sDvP<>" * 4, (BLUE, VERMILLION, SKY, ORANGE) * 8, strict=False)
+    looks = zip(np.unique(y), "o^sDvP<>" * 4, (LIGHT, DARK, SKY, VERMILLION) * 8, strict=False)
     for label, marker, colour in looks:
-        rows = x[y == label]
-        ax.plot(*rows.T, marker, color=colour, markersize=2.6, markeredgecolor="w", mew=0.3)
+        rows, edge = x[y == label], DARK if colour == LIGHT else LIGHT
+        ax.plot(rows[:, 0], rows[:, 1], marker, color=colour, ms=3, markeredgecolor=edge, mew=0.4)

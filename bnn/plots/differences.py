@@ -36,6 +36,7 @@ def differences(
     ax.set_yticks(range(len(intervals)), [plain(label_of(method)) for method in intervals])
     ax.set_ylim(len(intervals) - 0.4, -0.6)
     tidy(ax, f"{x}, {better}" if better else x, title=title)
+    ax.locator_params(axis="x", nbins=6)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     return ax

@@ -114,5 +114,7 @@ def tidy(ax: Axes, x: str = "", y: str = "", title: str = "") -> Axes:
 
 
 def legend(ax: Axes, **where: Any) -> None:
-    """Show the legend without a box."""
+    """Show the legend without a box, if there is anything to name."""
+    if not ax.get_legend_handles_labels()[0]:
+        return
     ax.legend(frameon=False, fontsize=8, handlelength=2.6, borderaxespad=0.2, **where)

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from bnn.plots.style import INK, UNSEEN, visible
 
 METHOD = "method:"  # a gid that starts so becomes the attribute data-method
-REFERENCE = re.compile(r"#([\w.-]+)")
+REFERENCE = re.compile(r"(?<=url\(#)[\w.-]+|(?<=^#)[\w.-]+")  # not a colour within a style
 NUMBER = re.compile(r"-?\d+\.\d{3,}")
 POINTS_TO_PIXELS = 4 / 3
 
@@ -30,11 +30,11 @@ def svg(figure: Figure, title: str, description: str) -> str:
     """Return a figure as an inline SVG element.
 
     Arguments:
-        figure: any matplotlib figure; it is not changed.
+        figure: any matplotlib figure.
         title: what the figure shows, in a few words.
         description: what a reader would see in it, in a sentence.
     """
-    raw = _draw(figure)
+    title, description, raw = visible(title), visible(description), _draw(figure)
     prefix = "f" + hashlib.sha256(f"{title}\0{description}\0{raw}".encode()).hexdigest()[:10]
     root = ElementTree.fromstring(raw)
     for element in list(root):
@@ -46,7 +46,7 @@ def svg(figure: Figure, title: str, description: str) -> str:
         element.tag = element.tag.rpartition("}")[2]
         element.attrib = dict(_attributes(element.attrib, names))
         element.text, element.tail = (element.text or "").strip(), None
-    _introduce(root, prefix, visible(title), visible(description))
+    _introduce(root, prefix, title, description)
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -72,13 +72,8 @@ def _drop_style_sheet(root: ElementTree.Element) -> None:
 
 def _referenced(root: ElementTree.Element) -> set[str]:
     """Return the ids that something points to; the others only name matplotlib's objects."""
-    links = (
-        value
-        for element in root.iter()
-        for name, value in element.attrib.items()
-        if name.endswith("href") or name in ("clip-path", "style", "mask", "fill")
-    )
-    return {name for link in links for name in REFERENCE.findall(link)}
+    values = (value for element in root.iter() for value in element.attrib.values())
+    return {name for value in values for name in REFERENCE.findall(value)}
 
 
 def _attributes(found: dict[str, str], names: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -103,13 +98,13 @@ def _presentation(style: str, names: dict[str, str]) -> Iterator[tuple[str, str]
     """Return the declarations of a style attribute as attributes of their own."""
     for declaration in filter(None, (part.strip() for part in style.split(";"))):
         name, _, value = (part.strip() for part in declaration.partition(":"))
-        if name == "font-family":  # the page's
+        if name in ("font-family", "image-rendering"):  # the page's letters, and smooth images
             continue
         yield name, "currentColor" if value == INK else _renamed(value, names)
 
 
 def _renamed(value: str, names: dict[str, str]) -> str:
-    return REFERENCE.sub(lambda found: "#" + names.get(found[1], found[1]), value)
+    return REFERENCE.sub(lambda found: names.get(found[0], found[0]), value)
 
 
 def _introduce(root: ElementTree.Element, prefix: str, title: str, description: str) -> None:
