@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from bnn import plots
-from bnn.plots.style import INK, LABELS, STYLES, plain, style_of, visible
+from bnn.plots.style import INK, STYLES, plain, style_of, visible
 from bnn.run import Curve
 
 HOSTILE = (
@@ -125,7 +125,12 @@ def test_every_method_has_its_own_look_in_colour_and_in_dash():
     assert len({style.colour for style in STYLES.values()}) == len(STYLES)
     assert len({style.dash for style in STYLES.values()}) == len(STYLES)
     assert len({style.marker for style in STYLES.values()}) == len(STYLES)
-    assert STYLES.keys() == LABELS.keys()
+
+
+def test_every_method_of_the_suite_has_a_look():
+    from bnn.methods import METHODS
+
+    assert {method.name for method in METHODS} == STYLES.keys()
 
 
 def test_an_unknown_method_looks_the_same_every_time():
@@ -234,7 +239,9 @@ def test_the_decision_line_lies_where_both_classes_are_equally_likely():
 
 
 def test_a_forest_row_shows_its_interval():
-    ax = plots.differences({"map": (0.5, -1.0, 2.0)}, better="better to the left")
+    ax = plots.differences(
+        {"map": (0.5, -1.0, 2.0)}, labels={"map": "MAP"}, better="better to the left"
+    )
     interval, point = ax.lines[1:]
     np.testing.assert_array_equal(interval.get_xdata(), [-1.0, 2.0])
     np.testing.assert_array_equal(point.get_xdata(), [0.5])

@@ -7,7 +7,7 @@ from bnn.plots.decision import doubt, probability
 from bnn.plots.differences import differences
 from bnn.plots.entropy import entropy
 from bnn.plots.reliability import reliability
-from bnn.plots.style import Style, label_of, style_of
+from bnn.plots.style import Style, style_of
 from bnn.plots.svg import svg
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "differences",
     "doubt",
     "entropy",
-    "label_of",
     "probability",
     "reliability",
     "style_of",

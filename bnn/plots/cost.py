@@ -8,13 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bnn.plots.style import label_of, new_axes, plain, style_of, tidy
+from bnn.plots.style import new_axes, plain, style_of, tidy
 from bnn.plots.svg import METHOD
 
 
 def cost(
     points: Mapping[str, tuple[float, float, float]],
     *,
+    labels: Mapping[str, str] | None = None,
     y: str = "score",
     title: str = "",
     ax: Axes | None = None,
@@ -23,6 +24,7 @@ def cost(
 
     Arguments:
         points: seconds of training per replica, score, and its standard error, by method.
+        labels: what readers call the methods, where it is not their name.
         y: the name of the score, with its unit and direction.
         title: shown above.
         ax: where to draw; a new figure if absent.
@@ -33,7 +35,7 @@ def cost(
         yerr = error if np.isfinite(error) else None
         ax.errorbar(seconds, value, yerr=yerr, **look.point, linewidth=1.2, gid=METHOD + method)
         ax.annotate(
-            plain(label_of(method), 20),
+            plain((labels or {}).get(method, method), 24),
             (seconds, value),
             xytext=(6, 5),
             textcoords="offset points",

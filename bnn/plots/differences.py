@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 
-from bnn.plots.style import INK, label_of, new_axes, plain, style_of, tidy
+from bnn.plots.style import INK, new_axes, plain, style_of, tidy
 from bnn.plots.svg import METHOD
 
 
 def differences(
     intervals: Mapping[str, tuple[float, float, float]],
     *,
+    labels: Mapping[str, str] | None = None,
     x: str = "difference",
     better: str = "",
     title: str = "",
@@ -22,6 +23,7 @@ def differences(
 
     Arguments:
         intervals: difference, lower and upper end by method.
+        labels: what readers call the methods, where it is not their name.
         x: what the difference is of, with its unit.
         better: which way is better, in words, such as "better to the left".
         title: shown above.
@@ -33,7 +35,8 @@ def differences(
         look = style_of(method)
         ax.plot([low, high], [row, row], color=look.colour, linewidth=1.6, gid=METHOD + method)
         ax.plot([value], [row], linestyle="none", **look.point, gid=METHOD + method)
-    ax.set_yticks(range(len(intervals)), [plain(label_of(method)) for method in intervals])
+    names = [plain((labels or {}).get(method, method)) for method in intervals]
+    ax.set_yticks(range(len(intervals)), names)
     ax.set_ylim(len(intervals) - 0.4, -0.6)
     tidy(ax, f"{x}, {better}" if better else x, title=title)
     ax.locator_params(axis="x", nbins=6)

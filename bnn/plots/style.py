@@ -54,14 +54,6 @@ STYLES = {
     "mean_field": Style(PURPLE, DOTTED, "v"),
 }
 
-LABELS = {
-    "mle": "MLE",
-    "map": "MAP",
-    "mc_dropout": "MC-dropout",
-    "deep_ensemble": "deep ensemble",
-    "mean_field": "mean-field SVI",
-}
-
 
 def style_of(method: str) -> Style:
     """Return the style of a method; a name not known here gets one that its letters determine."""
@@ -70,11 +62,6 @@ def style_of(method: str) -> Style:
     number = zlib.crc32(method.encode(errors="replace"))
     colours, dashes, markers = (ORANGE, SKY, BLUE, GREEN), (DASHED, DOTTED, LONG), "Pp*h<>X"
     return Style(colours[number % 4], dashes[number // 4 % 3], markers[number // 12 % 7])
-
-
-def label_of(method: str) -> str:
-    """Return the name of a method as people write it."""
-    return LABELS.get(method, method)
 
 
 # Control characters, the ones that reverse the direction of text, and halves of pairs: no reader
