@@ -50,7 +50,7 @@ STYLES = {
     "mle": Style(INK, SOLID, "o"),
     "map": Style(BLUE, DASHED, "s"),
     "mc_dropout": Style(GREEN, DASH_DOT, "^"),
-    "deep_ensemble": Style(VERMILLION, LONG, "D"),
+    "ensemble": Style(VERMILLION, LONG, "D"),
     "mean_field": Style(PURPLE, DOTTED, "v"),
 }
 
