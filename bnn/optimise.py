@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import pyro
 import torch
 from torch import Tensor
 
@@ -107,25 +108,27 @@ def train(
     record = _Record(problem.replicas, parameters, training.patience)
     steps, batches = _batches(problem, seeds, training)
     held_out = problem.batch(problem.validation) if problem.validation.points else None
-    for epoch in range(training.epochs):
-        total = torch.zeros(problem.replicas, device=start.device, dtype=start.dtype)
-        for step in range(steps):
-            if training.decay:
-                done = (epoch * steps + step) / (training.epochs * steps)
-                optimiser.param_groups[0]["lr"] = (
-                    training.learning_rate * (1 + math.cos(math.pi * done)) / 2
-                )
-            optimiser.zero_grad(set_to_none=True)
-            losses = loss(parameters, *next(batches))
-            losses.sum().backward()
-            optimiser.step()
-            total += losses.detach()
-        with torch.no_grad():
-            held_out_loss = validate(parameters, *held_out) if held_out else None
-        record.note(epoch, total / steps, held_out_loss)
-        progress((epoch + 1) / training.epochs)
-        if not record.active.any():
-            break
+    # Pyro's validation would raise on the first replica that diverges, and take the others along.
+    with pyro.validation_enabled(False):
+        for epoch in range(training.epochs):
+            total = torch.zeros(problem.replicas, device=start.device, dtype=start.dtype)
+            for step in range(steps):
+                if training.decay:
+                    done = (epoch * steps + step) / (training.epochs * steps)
+                    optimiser.param_groups[0]["lr"] = (
+                        training.learning_rate * (1 + math.cos(math.pi * done)) / 2
+                    )
+                optimiser.zero_grad(set_to_none=True)
+                losses = loss(parameters, *next(batches))
+                losses.sum().backward()
+                optimiser.step()
+                total += losses.detach()
+            with torch.no_grad():
+                held_out_loss = validate(parameters, *held_out) if held_out else None
+            record.note(epoch, total / steps, held_out_loss)
+            progress((epoch + 1) / training.epochs)
+            if not record.active.any():
+                break
     progress(1.0)
     return record.fit(time.perf_counter() - began)
 
@@ -179,9 +182,9 @@ class _Record:
             for r in self.active.nonzero().flatten().tolist():
                 self.validation[r].append(held_out[r].item())
             finite &= held_out.isfinite()
-            if self.patience is not None:
-                self._stop_early(epoch, held_out)
         self.diverged |= self.active & ~finite
+        if validation is not None and self.patience is not None:
+            self._stop_early(epoch, held_out)
         self.active &= finite
 
     def _stop_early(self, epoch: int, validation: Tensor) -> None:
