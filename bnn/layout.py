@@ -51,9 +51,12 @@ class Layout:
         return torch.cat(parts, dim=-1)
 
     def fill(self, value: Mapping[str, float]) -> Tensor:
-        """Return a flat vector `[size]` that is constant within each parameter."""
+        """Return a flat vector `[size]`, float64, that is constant within each parameter."""
         return torch.cat(
-            [torch.full((math.prod(s),), float(value[name])) for name, s in self.shapes.items()]
+            [
+                torch.full((math.prod(shape),), value[name], dtype=torch.float64)
+                for name, shape in self.shapes.items()
+            ]
         )
 
     def fan_in(self, name: str) -> int:
