@@ -27,9 +27,10 @@ def derived(seed: int, purpose: str) -> int:
 
 @contextmanager
 def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Seed torch's global generator inside the block and restore it afterwards."""
+    """Seed torch's global CPU generator inside the block and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_mix(seed, purpose))
+        # Not torch.manual_seed, which would also seed every accelerator's, and not restore it.
+        torch.default_generator.manual_seed(_mix(seed, purpose))
         yield
 
 
