@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from bnn import plots
 from bnn.plots.style import INK, STYLES, plain, style_of, visible
+from bnn.metrics.calibration import Reliability
 from bnn.run import Curve
 
 HOSTILE = (
@@ -35,13 +36,17 @@ def lattice():
     return grid, np.stack([1 - second, second], 1)
 
 
+def diagram(x):
+    return Reliability(x, x**2, x / 2, x, 0.9)
+
+
 def every_figure():
     rng = np.random.default_rng(0)
     x = np.linspace(0, 1, 30)
     grid, probs = lattice()
     train = rng.normal(size=(20, 2)), rng.integers(0, 2, 20)
     return {
-        "reliability": plots.reliability([(x, x**2), (x, x)], (x, x / 2, x), x, title="MLE"),
+        "reliability": plots.reliability([diagram(x), diagram(x)], x, title="MLE"),
         "entropy": plots.entropy({"test": x, "unseen": x + 0.5}, 8),
         "probability": plots.probability(grid, probs, *train),
         "doubt": plots.doubt(grid, probs[:, 0] * 0.6, 2, *train),
@@ -162,7 +167,7 @@ def test_given_axes_are_used_and_returned():
     grid, probs = lattice()
     x = np.linspace(0, 1, 5)
     for draw in (
-        lambda ax: plots.reliability([(x, x)], ax=ax),
+        lambda ax: plots.reliability([diagram(x)], ax=ax),
         lambda ax: plots.entropy({"test": x}, ax=ax),
         lambda ax: plots.probability(grid, probs, ax=ax),
         lambda ax: plots.doubt(grid, probs[:, 0], 2, ax=ax),
@@ -247,3 +252,17 @@ def test_a_forest_row_shows_its_interval():
     np.testing.assert_array_equal(point.get_xdata(), [0.5])
     assert ax.get_yticklabels()[0].get_text() == "MAP"
     assert "better to the left" in ax.get_xlabel()
+
+
+def test_a_reliability_diagram_shows_every_replica_and_one_band():
+    x = np.linspace(0.2, 1, 9)
+    ax = plots.reliability([diagram(x), diagram(x / 2)], x)
+    diagonal, first, second = ax.lines
+    np.testing.assert_array_equal(diagonal.get_ydata(), [0, 1])
+    np.testing.assert_array_equal(first.get_ydata(), x**2)
+    np.testing.assert_array_equal(second.get_xdata(), x / 2)
+    (band,) = ax.collections
+    assert band.get_paths()[0].get_extents().y0 == pytest.approx(0.1)
+    heights = np.array([bar.get_height() for bar in ax.patches])
+    assert heights[:3].sum() == 0.0
+    assert heights.max() > 0.0

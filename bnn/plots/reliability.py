@@ -7,29 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from bnn.metrics.calibration import Reliability
 from bnn.plots.style import BLUE, INK, new_axes, tidy
 
 BINS = 20
 
 
 def reliability(
-    curves: Sequence[tuple[np.ndarray, np.ndarray]],
-    band: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    replicas: Sequence[Reliability],
     forecasts: np.ndarray | None = None,
     *,
     colour: str = BLUE,
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a reliability diagram with its consistency band and the histogram of the forecasts.
+    """Draw reliability curves, the consistency band of the first, and how often what was forecast.
 
     Where a curve leaves the band, the forecasts are not calibrated, beyond what chance does to a
     perfect model of the same forecasts. Below the diagonal they are overconfident.
 
     Arguments:
-        curves: for each replica the forecasts and the recalibrated (isotonic) frequencies.
-        band: forecasts, and the lower and upper frequency a calibrated model would show.
-        forecasts: all forecasts, for the histogram along the bottom.
+        replicas: diagrams of `bnn.metrics.calibration.reliability`, one per replica.
+        forecasts: all confidences, for the histogram along the bottom.
         colour: of the curves.
         title: shown above.
         ax: where to draw; a new figure if absent.
@@ -39,14 +38,15 @@ def reliability(
     ax = ax or new_axes(2.6, 2.6)
     if forecasts is not None and len(forecasts):
         counts, edges = np.histogram(forecasts, bins=BINS, range=(0.0, 1.0))
-        heights = 0.18 * counts / counts.max()
+        heights = 0.18 * counts / max(counts.max(), 1)
         ax.bar(edges[:-1], heights, np.diff(edges), align="edge", color=INK, alpha=0.22, lw=0)
-    if band is not None:
+    for first in replicas[:1]:
+        band = first.confidence, first.low, first.high
         ax.fill_between(*band, color=INK, alpha=0.14, linewidth=0)
     ax.plot([0, 1], [0, 1], color=INK, linewidth=0.7, alpha=0.6)
-    for forecast, frequency in curves:
-        alpha = 1.0 if len(curves) == 1 else max(0.25, 1.6 / len(curves))
-        ax.plot(forecast, frequency, color=colour, linewidth=1.3, alpha=alpha)
+    alpha = max(0.25, min(1.0, 1.6 / max(len(replicas), 1)))
+    for curve in replicas:
+        ax.plot(curve.confidence, curve.frequency, color=colour, linewidth=1.3, alpha=alpha)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.set_xticks([0, 0.5, 1])
     ax.set_yticks([0, 0.5, 1])
