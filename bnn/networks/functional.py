@@ -105,24 +105,26 @@ class Functional:
     def _start(self, seed: int) -> Tensor:
         with seeded(seed, "initial weights"):
             network = copy.deepcopy(self.network).to("cpu")
-            for name, module in network.named_modules():
-                if any(True for _ in module.parameters(recurse=False)):
-                    _reset(name, module)
+            _reset("network", network)
         flat = self.layout.flat({name: p.detach() for name, p in network.named_parameters()})
         return flat.to(self.like.device)
 
 
 def _reset(name: str, module: nn.Module) -> None:
+    """Start a module afresh: its children first, then itself, as when it was built."""
+    for child, part in module.named_children():
+        _reset(f"{name}.{child}", part)
     for method in ("reset_parameters", "_reset_parameters"):
         reset: Callable[[], None] | None = getattr(module, method, None)
         if reset is not None:
             reset()
             return
-    raise InputError(
-        "every module with parameters to know how to start afresh",
-        f"{type(module).__name__} at {name!r} without reset_parameters()",
-        "Give it a reset_parameters() method, or all seeds would start from the same weights.",
-    )
+    if any(True for _ in module.parameters(recurse=False)):
+        raise InputError(
+            "every module with parameters to know how to start afresh",
+            f"{type(module).__name__} at {name!r} without reset_parameters()",
+            "Give it a reset_parameters() method, or all seeds would start from the same weights.",
+        )
 
 
 def _shapes(
