@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from bnn import plots
-from bnn.plots.style import INK, STYLES, plain, style_of, visible
 from bnn.metrics.calibration import Reliability
+from bnn.plots.style import INK, STYLES, plain, style_of, visible
 from bnn.run import Curve
 
 HOSTILE = (
