@@ -7,6 +7,7 @@ of its own (`Batched`) is run through that, which is faster.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -65,14 +66,22 @@ class Functional:
                     f"{type(module).__name__} at {name!r}",
                     "Use LayerNorm or GroupNorm instead.",
                 )
+            if isinstance(module, nn.AlphaDropout | nn.FeatureAlphaDropout):
+                raise InputError(
+                    "dropout that multiplies units by zero or by a constant",
+                    f"{type(module).__name__} at {name!r}",
+                    "Use nn.Dropout instead.",
+                )
         self.network = network
         self.layout = Layout.of(network)
         self.dropout_rates = {
             name: module.p
-            for name, module in network.named_modules()
+            for name, module in network.named_modules(remove_duplicate=False)
             if isinstance(module, nn.modules.dropout._DropoutNd)
         }
         self._module, self.mask_shapes, self.outputs = _shapes(network, example, self.dropout_rates)
+        if isinstance(network, Batched):
+            _check_batched(network, self._module, example)
 
     @property
     def like(self) -> Tensor:
@@ -110,6 +119,20 @@ class Functional:
         return flat.to(self.like.device)
 
 
+def _check_batched(network: Batched, module: nn.Module, example: Tensor) -> None:
+    """Refuse a batched form that computes something else, as in a subclass with its own forward."""
+    weights = {name: p.detach()[None, None] for name, p in module.named_parameters()}
+    with torch.no_grad():
+        expected, found = module(example), network.batched(weights, example[None], {})[0, 0]
+    gap = (found - expected).abs().max() / expected.abs().max().clamp(min=1)
+    if gap > math.sqrt(torch.finfo(example.dtype).eps):
+        raise InputError(
+            "a network whose batched form gives what its forward gives",
+            f"{type(network).__name__}, in which they differ by {gap:.1e}",
+            "Override batched together with forward, or derive from nn.Module.",
+        )
+
+
 def _reset(name: str, module: nn.Module) -> None:
     """Start a module afresh: its children first, then itself, as when it was built."""
     for child, part in module.named_children():
@@ -135,13 +158,20 @@ def _shapes(
     shapes: dict[str, Size] = {}
     for site in dropout:
         mask = Mask()
+        channels = isinstance(
+            network.get_submodule(site), nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
+        )
         mask.register_forward_pre_hook(
-            lambda _, inputs, site=site: shapes.__setitem__(site, inputs[0].shape[1:])
+            lambda _, inputs, site=site, channels=channels: _note(
+                shapes, site, inputs[0].shape[1:], channels
+            )
         )
         module.set_submodule(site, mask)
     try:
         with torch.no_grad():
             out = module(example)
+    except InputError:
+        raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise InputError(
             f"a network that takes rows of shape {tuple(example.shape[1:])}",
@@ -157,3 +187,14 @@ def _shapes(
     for child in module.modules():
         child._forward_pre_hooks.clear()
     return module, network.mask_shapes if isinstance(network, Batched) else shapes, out.shape[1]
+
+
+def _note(shapes: dict[str, Size], site: str, units: Size, channels: bool) -> None:
+    """Write down what a dropout layer leaves out: single units, or whole channels."""
+    if site in shapes:
+        raise InputError(
+            "a dropout layer for each place that drops units, so that each has masks of its own",
+            f"{site!r} called more than once for a row",
+            "Give every call an nn.Dropout of its own.",
+        )
+    shapes[site] = Size([units[0], *(1 for _ in units[1:])]) if channels else units
