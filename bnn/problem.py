@@ -248,6 +248,14 @@ def _check(data: Dataset, likelihood: Likelihood, outputs: int) -> None:
             f"{type(likelihood).__name__}, which is for {likelihood.task}",
             "Choose one that fits the targets.",
         )
+    soft = data.task == "classification" and data.y.ndim == 2
+    hard = likelihoods.Categorical | likelihoods.Bernoulli
+    if isinstance(likelihood, hard if soft else likelihoods.SoftLabels):
+        raise InputError(
+            f"a likelihood for {'label distributions' if soft else 'one target per row'}",
+            type(likelihood).__name__,
+            "Use SoftLabels with label distributions, and only with them.",
+        )
     width = likelihood.width(len(data.classes))
     if outputs != width:
         raise InputError(
