@@ -145,7 +145,7 @@ def predict(posterior: Posterior, x: Tensor | np.ndarray, draws: int = 100) -> P
         draws: S, where the posterior is not a finite set.
 
     Raises:
-        InputError: on inputs of another shape than the training rows', or that are not finite.
+        InputError: on inputs of another shape than the training rows', not finite, or without rows.
     """
     rows = torch.as_tensor(x)
     if rows.ndim == posterior.problem.inputs.mean.ndim:
@@ -155,6 +155,8 @@ def predict(posterior: Posterior, x: Tensor | np.ndarray, draws: int = 100) -> P
         raise InputError(
             f"inputs of shape [points, *{features}]", f"{tuple(rows.shape)}", "Reshape them."
         )
+    if rows.shape[1] == 0:
+        raise InputError("at least one row of inputs", "none", "Bring rows to predict.")
     if not torch.isfinite(rows).all():
         raise InputError("finite inputs", "NaN or infinite values", "Impute or drop those rows.")
     outputs, latents = posterior.outputs(rows, draws)
