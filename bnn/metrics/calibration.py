@@ -1,0 +1,218 @@
+"""Calibration: do events that were forecast with probability p happen with frequency p?
+
+The event is that the most probable class is the true one, and its forecast the confidence. An
+estimate of a calibration error is never zero, not even for a perfect model, so each comes with what
+a perfect model would show.
+
+Shapes: replicas R, points N, classes C. `confidence` is max_c p_c, `correct` is 0 or 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.isotonic import isotonic_regression
+from torch import Tensor
+
+from bnn.errors import InputError
+
+BINS = 15
+KNOTS = 201  # where a reliability curve is evaluated: at quantiles of the confidences
+
+
+def calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Tensor:
+    """Return the expected calibration error (ECE) in bins of equal width.
+
+        ECE = sum_b n_b / N |mean of correct - mean of confidence in bin b|, bins (a, b]
+
+    It is biased upwards, most of all for calibrated models: read it beside `calibration_null`.
+
+    Arguments:
+        confidence, correct: `[..., N]`.
+        bins: of equal width on [0, 1].
+
+    Returns:
+        `[...]`, from 0 to 1.
+
+    Reference: Guo et al. (2017), https://proceedings.mlr.press/v70/guo17a.html
+    """
+    edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype)[1:-1]
+    gaps = _binned(torch.bucketize(confidence, edges), correct - confidence, bins)
+    return gaps.abs().sum(-1) / confidence.shape[-1]
+
+
+def calibration_null(
+    probs: Tensor, bins: int = BINS, simulations: int = 200, seed: int = 0
+) -> Tensor:
+    """Return the calibration errors that a perfect model with these predictions would show.
+
+    Labels are drawn from the predictions themselves. The most probable class is then correct with
+    probability max_c p_c, so that is all that needs drawing. All replicas share the random numbers;
+    therefore a replica's null does not depend on its company.
+
+    Arguments:
+        probs: predictions for the very rows that are scored, `[R, N, C]`.
+        bins: as in `calibration_error`.
+        simulations: how many times all labels are drawn.
+        seed: fixes the labels.
+
+    Returns:
+        One `calibration_error` per simulation and replica, `[simulations, R]`.
+
+    Reference: Bröcker and Smith (2007), https://doi.org/10.1175/WAF993.1;
+        Vaicenavicius et al. (2019), https://proceedings.mlr.press/v89/vaicenavicius19a.html
+    """
+    confidence = probs.amax(-1)
+    generator = torch.Generator().manual_seed(seed)
+    errors = []
+    for _ in range(simulations):
+        chance = torch.rand(confidence.shape[-1], generator=generator, dtype=confidence.dtype)
+        drawn = (chance < confidence).to(confidence.dtype)
+        errors.append(calibration_error(confidence, drawn, bins))
+    return torch.stack(errors)
+
+
+def squared_calibration_error_debiased(
+    confidence: Tensor, correct: Tensor, bins: int = BINS
+) -> tuple[Tensor, Tensor]:
+    """Return the squared calibration error in bins of equal mass, without bias, and its error.
+
+    With d_i = correct_i - confidence_i, the mean product over pairs of different points of a bin
+    estimates the squared gap of the bin without bias,
+
+        sum_b n_b / N U_b,   U_b = sum_{i != j} d_i d_j / (n_b (n_b - 1)),
+
+    and may be negative: around zero it is what a calibrated model shows. Kumar et al. subtract the
+    variance of the labels, which is the same when the confidences within a bin are equal; where
+    they are not, subtracting the variance of d keeps calibrated models at zero exactly.
+
+    The variance of U_b is 4 m^2 v / n_b + 2 v^2 / (n_b (n_b - 1)), with m^2 estimated by U_b (at
+    least 0) and v by the sample variance of d in the bin.
+
+    Arguments:
+        confidence, correct: `[..., N]`, N at least 2.
+        bins: each holds as many points as the others (give or take one), and at least two.
+
+    Returns:
+        Estimate and standard error over points, both `[...]`.
+
+    Raises:
+        InputError: on fewer than two points.
+
+    Reference: Kumar, Liang, Ma (2019), https://arxiv.org/abs/1909.10155
+    """
+    points = confidence.shape[-1]
+    if points < 2:
+        raise InputError("at least two points", f"{points}", "Score more test rows.")
+    bins = min(bins, points // 2)
+    order = confidence.argsort(dim=-1, stable=True)
+    gap = (correct - confidence).gather(-1, order)
+    place = (torch.arange(points) * bins // points).expand_as(gap)
+    size = _binned(place, torch.ones_like(gap), bins)
+    total, squares = _binned(place, gap, bins), _binned(place, gap.square(), bins)
+    pairs = (total.square() - squares) / (size * (size - 1))
+    variance = ((squares - total.square() / size) / (size - 1)).clamp(min=0)
+    spread = 4 * pairs.clamp(min=0) * variance / size + 2 * variance**2 / (size * (size - 1))
+    share = size / points
+    return (share * pairs).sum(-1), (share**2 * spread).sum(-1).sqrt()
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram: what came true, against what was forecast.
+
+    Arguments:
+        confidence: forecasts in increasing order, `[knots]`.
+        frequency: the isotonic estimate of how often they came true, `[knots]`.
+        low, high: where this curve would lie if the model were calibrated, `[knots]`.
+        level: with this probability, at each knot.
+    """
+
+    confidence: np.ndarray
+    frequency: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    level: float
+
+
+def reliability(
+    confidence: Tensor,
+    correct: Tensor,
+    level: float = 0.9,
+    simulations: int = 200,
+    seed: int = 0,
+) -> Reliability:
+    """Return the CORP reliability diagram with its consistency band.
+
+    The curve is the isotonic (pool adjacent violators) regression of `correct` on `confidence`;
+    no bins are chosen. The band holds the curves of outcomes drawn with the forecast probabilities.
+
+    Arguments:
+        confidence, correct: of any equal shape; all points are pooled.
+        level: of the band, at each confidence.
+        simulations: how many times all outcomes are drawn.
+        seed: fixes the outcomes.
+
+    Reference: Dimitriadis, Gneiting, Jordan (2021), https://doi.org/10.1073/pnas.2016191118
+    """
+    forecast, place, count = _tied(confidence)
+    hits = np.bincount(place, correct.flatten().numpy())
+    knots = np.unique(np.linspace(0, len(forecast) - 1, KNOTS).round().astype(int))
+    draws = np.random.default_rng(seed).binomial(count, forecast, (simulations, len(count)))
+    curves = [_isotonic(drawn / count, count)[knots] for drawn in draws]
+    low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Reliability(forecast[knots], _isotonic(hits / count, count)[knots], low, high, level)
+
+
+@dataclass(frozen=True)
+class BrierDecomposition:
+    """score = miscalibration - discrimination + uncertainty, all three at least 0."""
+
+    miscalibration: float  # what recalibration by an isotonic map would remove
+    discrimination: float  # what the recalibrated forecast gains over the base rate
+    uncertainty: float  # the score of the base rate
+
+    @property
+    def score(self) -> float:
+        """The mean squared difference of forecast and outcome."""
+        return self.miscalibration - self.discrimination + self.uncertainty
+
+
+def brier_decomposition(confidence: Tensor, correct: Tensor) -> BrierDecomposition:
+    """Split the mean squared error of a forecast event into what it got right and wrong (CORP).
+
+        S = mean (c - y)^2, S_iso = mean (iso(c) - y)^2, S_base = mean (mean(y) - y)^2
+        MCB = S - S_iso,  DSC = S_base - S_iso,  UNC = S_base,  S = MCB - DSC + UNC exactly.
+
+    For a single event (binary, or "the top class is correct"): not the Brier score of all classes.
+
+    Arguments:
+        confidence: forecast probability of the event, of any shape; all points are pooled.
+        correct: whether it happened, 0 or 1.
+
+    Reference: Dimitriadis, Gneiting, Jordan (2021), https://doi.org/10.1073/pnas.2016191118
+    """
+    forecast, happened = confidence.flatten().numpy(), correct.flatten().numpy()
+    _, place, count = _tied(confidence)
+    recalibrated = _isotonic(np.bincount(place, happened) / count, count)[place]
+    score = np.mean((forecast - happened) ** 2)
+    isotonic = np.mean((recalibrated - happened) ** 2)
+    base = np.mean((happened.mean() - happened) ** 2)
+    return BrierDecomposition(float(score - isotonic), float(base - isotonic), float(base))
+
+
+def _binned(place: Tensor, values: Tensor, bins: int) -> Tensor:
+    """Return the sum of the values in each bin: `[..., N]` to `[..., bins]`."""
+    empty = values.new_zeros(*values.shape[:-1], bins)
+    return empty.scatter_add(-1, place, values)
+
+
+def _tied(confidence: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distinct forecasts in increasing order, each point's place, and the counts."""
+    return np.unique(confidence.flatten().numpy(), return_inverse=True, return_counts=True)
+
+
+def _isotonic(frequency: np.ndarray, count: np.ndarray) -> np.ndarray:
+    return isotonic_regression(frequency, sample_weight=count, y_min=0, y_max=1)
