@@ -106,9 +106,11 @@ class StudentT:
     proper = True
 
     def __post_init__(self) -> None:
-        if self.df <= 2:
+        if not 2 < self.df < math.inf:
             raise InputError(
-                "more than 2 degrees of freedom", str(self.df), "Only then is there a scale."
+                "more than 2 degrees of freedom, and finitely many",
+                str(self.df),
+                "Only then is there a scale; with infinitely many it is the Normal prior.",
             )
 
     def distribution(self, layout: Layout, like: Tensor) -> TorchDistribution:
