@@ -1,0 +1,87 @@
+"""Small problems and quick fits for the tests of the core."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from bnn.data import Dataset, Provenance, Split
+from bnn.methods import DeepEnsemble, Method
+from bnn.optimise import Training
+
+
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return standard Normal numbers from a generator of their own."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def table(
+    x: Tensor, y: Tensor, classes: int = 0, replicas: int = 1, held_out: int = 0, seed: int = 0
+) -> Dataset:
+    """Return a data set that trains on all rows but the `held_out` ones, which validate.
+
+    Every replica but the first orders the rows anew. The test row is one more, and of no interest.
+    """
+    rows = len(x)
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.arange(rows)]
+    orders += [torch.randperm(rows, generator=generator) for _ in range(replicas - 1)]
+    index = torch.stack(orders)
+    split = Split(
+        train=index[:, : rows - held_out],
+        validation=index[:, rows - held_out :],
+        calibration=index[:, :0],
+        test=torch.full((replicas, 1), rows),
+        ids=tuple(range(replicas)),
+    )
+    return Dataset(
+        name="small",
+        task="classification" if classes else "regression",
+        x=torch.cat([x, x[:1]]),
+        y=torch.cat([y, y[:1]]),
+        split=split,
+        provenance=Provenance("a test", "none", ""),
+        classes=tuple("abcdefghij"[:classes]),
+    )
+
+
+def two_classes(
+    rows: int = 60, features: int = 3, dtype: torch.dtype = torch.float64, **splits: int
+) -> Dataset:
+    """Return two overlapping classes."""
+    x = normal(rows, features, seed=1)
+    y = (x[:, 0] - x[:, 1] + normal(rows, seed=2) > 0).long()
+    return table((3 + 2 * x).to(dtype), y, classes=2, **splits)
+
+
+def real_targets(
+    rows: int = 60,
+    features: int = 3,
+    noise: float = 0.5,
+    dtype: torch.dtype = torch.float64,
+    **splits: int,
+) -> Dataset:
+    """Return a noisy linear function, far from standardised."""
+    x = normal(rows, features, seed=3)
+    slopes = torch.linspace(-1, 2, features, dtype=torch.float64)
+    y = 7 + 4 * (x @ slopes) + 4 * noise * normal(rows, seed=4)
+    return table((3 + 2 * x).to(dtype), y.to(dtype), **splits)
+
+
+def quick(method: Method, **training: object) -> Method:
+    """Return the method with another training (of its members, for an ensemble)."""
+    if isinstance(method, DeepEnsemble):
+        return replace(method, members=3, member=quick(method.member, **training))
+    return replace(method, training=replace(Training(), **training))
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    """Return the largest difference."""
+    return (a - b).abs().max().item()
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    """Return the largest difference, relative to the largest number of `b`."""
+    return apart(a, b) / b.abs().max().item()

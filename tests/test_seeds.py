@@ -1,0 +1,90 @@
+"""Randomness: a stream depends on a seed and a purpose, and on nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+from scipy import stats
+
+from bnn.seeds import Streams, derived, seeded
+
+CPU = torch.device("cpu")
+
+
+def streams(seeds: list[int], purpose: str = "test", dtype: torch.dtype = torch.float64) -> Streams:
+    return Streams(seeds, purpose, CPU, dtype)
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+@pytest.mark.parametrize("shape", [(3,), (17,), (5, 40)])  # torch fills 16 and more another way
+def test_a_replica_draws_what_its_seed_draws_alone(kind: str, shape: tuple[int, ...]) -> None:
+    together, alone = streams([4, 9, 2]), streams([9])
+    for _ in range(3):  # the streams stay in step
+        drawn = getattr(together, kind)(2, *shape)
+        assert drawn.shape == (3, 2, *shape)
+        assert torch.equal(drawn[1:2], getattr(alone, kind)(2, *shape))
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+def test_the_first_draws_do_not_depend_on_how_many_follow(kind: str) -> None:
+    many, few, one = (getattr(streams([1, 2]), kind) for _ in range(3))
+    drawn = many(7, 21)
+    assert torch.equal(drawn[:, :3], few(3, 21))
+    assert torch.equal(drawn, torch.cat([one(1, 21) for _ in range(7)], dim=1))
+
+
+def test_purposes_and_seeds_give_other_numbers() -> None:
+    drawn = torch.cat([streams([0, 1, 2], p).normal(1, 2)[:, 0] for p in ("a", "b")])
+    assert len(drawn.unique(dim=0)) == 6
+
+
+def test_seeds_near_each_other_are_not_alike() -> None:
+    drawn = streams(list(range(200)), "near").normal(1, 1).flatten()
+    assert stats.kstest(drawn.numpy(), "norm").pvalue > 0.01
+    assert abs(stats.pearsonr(drawn[1:], drawn[:-1]).statistic) < 0.2
+
+
+def test_numbers_are_standard_normal_and_uniform() -> None:
+    drawn = streams([3])
+    assert stats.kstest(drawn.normal(1, 4000).flatten().numpy(), "norm").pvalue > 0.01
+    uniform = drawn.uniform(1, 4000).flatten()
+    assert stats.kstest(uniform.numpy(), "uniform").pvalue > 0.01
+    assert ((uniform >= 0) & (uniform < 1)).all()
+    assert streams([3], dtype=torch.float32).normal(1, 2).dtype == torch.float32
+
+
+def test_permutations_are_orders_of_all_points_one_per_replica() -> None:
+    orders = streams([5, 6, 7]).permutations(50)
+    assert torch.equal(orders.sort(dim=1).values, torch.arange(50).expand(3, -1))
+    assert len(orders.unique(dim=0)) == 3
+    assert torch.equal(orders[2:], streams([7]).permutations(50))
+
+
+def test_seeding_ends_with_its_block_also_when_that_fails(untouched: None) -> None:
+    def draw() -> torch.Tensor:
+        with seeded(1, "start"):
+            return torch.randn(5)
+
+    assert torch.equal(draw(), draw())
+    with pytest.raises(ZeroDivisionError), seeded(1, "start"):
+        int(torch.randn(5)[0]) // 0
+
+
+def test_seeding_leaves_accelerators_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(seed: int) -> None:
+        raise AssertionError("an accelerator's generator was seeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
+    with seeded(1, "start"):
+        pass
+
+
+def test_a_derived_seed_is_pinned_to_its_hash() -> None:
+    digest = hashlib.sha256(b"7/member 2").digest()
+    expected = (int.from_bytes(digest[:8], "little") >> 1) % 2**32
+    assert derived(7, "member 2") == expected == 2713793226
+    made = {derived(seed, f"member {m}") for seed in range(50) for m in range(1, 20)}
+    assert len(made) == 50 * 19
+    assert all(0 <= seed < 2**32 for seed in made)
