@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import metadata
 from typing import Any
 
 import numpy
@@ -15,7 +16,6 @@ import pyro
 import torch
 from torch import nn
 
-import bnn
 from bnn.data import Dataset
 from bnn.errors import InputError
 from bnn.evaluation import Evaluation, evaluate
@@ -113,7 +113,7 @@ class Batch:
             message = f"the loss was no longer finite in epoch {len(curve.train)}"
             run = self._run(self.seeds[r], status="diverged", message=message)
             return replace(run, curve=curve, cost=cost), {}
-        run = self._run(self.seeds[r], status="finished", message=_remarks(posterior, curve, r))
+        run = self._run(self.seeds[r], status="finished", message=_remark(posterior, r))
         return replace(run, curve=curve, cost=cost, scores=evaluation.scores), evaluation.arrays
 
     def _run(self, seed: int, **fields: Any) -> Run:
@@ -166,7 +166,7 @@ class Batch:
 def versions() -> dict[str, str]:
     """Return the versions of what computes the numbers."""
     return {
-        "bnn": bnn.__version__,
+        "bnn": metadata.version("bnn"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "pyro": pyro.__version__,

@@ -19,7 +19,12 @@ class InputError(ValueError):
     """
 
     def __init__(self, expected: str, found: str, remedy: str) -> None:
+        self.parts = (expected, found, remedy)
         super().__init__(f"Expected {expected}; found {found}. {remedy}")
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
+        """Travel between processes by the three parts."""
+        return type(self), self.parts
 
 
 def choose(name: str, options: Mapping[str, T], what: str) -> T:

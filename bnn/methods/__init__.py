@@ -16,6 +16,7 @@ from bnn.methods.ensemble import DeepEnsemble
 from bnn.methods.maximum_likelihood import MLE
 from bnn.methods.maximum_posterior import MAP
 from bnn.methods.mean_field import MeanField
+from bnn.methods.under import Under
 from bnn.optimise import Progress, silent
 from bnn.posterior import Posterior
 from bnn.problem import Problem
@@ -46,4 +47,4 @@ class Method(Protocol):
 
 METHODS: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField())
 
-__all__ = ["MAP", "METHODS", "MLE", "DeepEnsemble", "MCDropout", "MeanField", "Method"]
+__all__ = ["MAP", "METHODS", "MLE", "DeepEnsemble", "MCDropout", "MeanField", "Method", "Under"]

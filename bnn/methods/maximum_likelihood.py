@@ -23,7 +23,7 @@ from bnn.problem import Problem
 class MLE:
     """The point estimate of maximum likelihood."""
 
-    training: Training = Training(epochs=200, patience=20)
+    training: Training = Training(epochs=400, learning_rate=3e-3, patience=20)
 
     name: ClassVar[str] = "mle"
     label: ClassVar[str] = "MLE (cross-entropy)"

@@ -1,0 +1,139 @@
+"""Execution: batches become runs in the store, here or in worker processes; finished work is kept.
+
+Small networks run fastest on one thread, so a worker uses one, and the replicas of a method are
+dealt out over the workers. A replica's numbers do not depend on which others it is trained with.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bnn.batch import Batch
+from bnn.errors import InputError
+from bnn.optimise import Progress as Tell
+from bnn.store import Store
+
+Update = Callable[[int, float], None]  # told a shard's number and its finished share
+
+REPLICAS_WORTH_SHARING = 4  # fewer are not worth a second process
+
+
+def pending(batches: Sequence[Batch], store: Store, *, fresh: bool) -> list[Batch]:
+    """Return what is still to be done: the seeds whose runs are not in the store.
+
+    Failed runs are tried again, and with `fresh` everything is.
+    """
+    left = []
+    for batch in batches:
+        done = {run.key for run in store.load(batch.study) if run.status != "failed"}
+        again = [s for s in batch.seeds if fresh or batch.keys[s] not in done]
+        for seed in again:
+            store.discard(batch.study, batch.keys[seed])
+        if again:
+            left.append(batch.take(tuple(again)))
+    return left
+
+
+def execute(batches: Sequence[Batch], store: Store, *, workers: int, console: Console) -> None:
+    """Make the runs of all batches and save each batch's as soon as it is finished.
+
+    Raises:
+        InputError: if a method cannot serve a problem as posed; what is finished is kept.
+    """
+    if workers < 1:
+        raise InputError("at least one worker", str(workers), "Leave --workers away.")
+    shards = [shard for batch in batches for shard in _shards(batch, workers)]
+    workers = min(workers, len(shards))
+    with _bar(console) as bar:
+        rows = [
+            bar.add_task(f"{s.data.name} · {s.method.label} × {len(s.seeds)}", total=1.0)
+            for s in shards
+        ]
+        if workers <= 1:
+            with one_thread():
+                for row, shard in zip(rows, shards, strict=True):
+                    _work(shard, store, lambda share, row=row: bar.update(row, completed=share))
+        else:
+            _share_out(
+                shards, store, workers, lambda i, share: bar.update(rows[i], completed=share)
+            )
+
+
+def _work(batch: Batch, store: Store, tell: Tell) -> None:
+    for run, arrays in batch.runs(tell):
+        store.save(run, arrays)
+    tell(1.0)
+
+
+def _shards(batch: Batch, workers: int) -> Iterator[Batch]:
+    count = min(workers, max(1, len(batch.seeds) // REPLICAS_WORTH_SHARING))
+    for part in np.array_split(np.array(batch.seeds), count):
+        yield batch.take(tuple(part.tolist()))
+
+
+def _share_out(shards: Sequence[Batch], store: Store, workers: int, update: Update) -> None:
+    """Let worker processes do the shards, and watch how far each has come."""
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+    ):
+        board = Path(folder) / "progress"
+        shares = np.memmap(board, dtype=np.float32, mode="w+", shape=len(shards))
+        jobs = [
+            pool.submit(_worker, shard, store, board, i, len(shards))
+            for i, shard in enumerate(shards)
+        ]
+        try:
+            open_jobs: set[Future[None]] = set(jobs)
+            while open_jobs:
+                closed, open_jobs = wait(open_jobs, timeout=0.2)
+                for i, share in enumerate(shares):
+                    update(i, float(share))
+                for job in closed:
+                    job.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "all workers to live", "one that died", "Use fewer --workers; nothing is lost."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _worker(batch: Batch, store: Store, board: Path, i: int, count: int) -> None:
+    shares = np.memmap(board, dtype=np.float32, mode="r+", shape=count)
+    with one_thread():
+        _work(batch, store, partial(shares.__setitem__, i))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread inside the block."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        console=console,
+    )

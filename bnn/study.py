@@ -1,0 +1,217 @@
+"""A study: what an experiment script declares, and the command line that every script has.
+
+    study = Study(name="digits", question="...", datasets={"digits": digits}, network=...)
+    if __name__ == "__main__":
+        study.main()
+
+A script reads like the methods section of a paper; the running is done here.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import torch
+import typer
+from rich.console import Console
+from torch import nn
+
+from bnn.batch import Batch
+from bnn.data import Dataset
+from bnn.errors import InputError, choose
+from bnn.execution import execute, pending
+from bnn.likelihoods import Likelihood
+from bnn.methods import METHODS, Method
+from bnn.priors import Normal, Prior
+from bnn.report import page
+from bnn.store import Store
+from bnn.table import table
+
+QUICK_SEEDS = 3
+QUICK_DRAWS = 30
+QUICK_NOTE = "A quick look: {} replicas and {} draws are too few for conclusions."
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The declaration of an experiment.
+
+    Arguments:
+        name: names the folder of its runs and its report.
+        question: what it asks, one sentence for the head of the report.
+        datasets: by name, functions from split ids to data sets.
+        network: builds the network for a data set.
+        methods: what is compared; the cross-entropy network first.
+        prior: over the weights.
+        likelihood: of the targets; the usual one for the task unless given.
+        seeds: replicas; replica r has seed r.
+        draws: networks averaged in a prediction, where there is a choice.
+        resplit: whether every seed draws its own split, or all share the first.
+    """
+
+    name: str
+    question: str
+    datasets: Mapping[str, Callable[[Sequence[int]], Dataset]]
+    network: Callable[[Dataset], nn.Module]
+    methods: Sequence[Method] = METHODS
+    prior: Prior = Normal(1.0)
+    likelihood: Likelihood | None = None
+    seeds: int = 20
+    draws: int = 100
+    resplit: bool = True
+
+    def select(self, methods: str | None, datasets: str | None, seeds: int | None) -> Study:
+        """Return the study with some of its methods and data sets (comma-separated names)."""
+        known = {method.name: method for method in self.methods}
+        chosen = known if methods is None else _pick(methods, known, "method")
+        data = self.datasets if datasets is None else _pick(datasets, self.datasets, "data set")
+        if seeds is not None and seeds < 1:
+            raise InputError("at least one seed", f"{seeds} seeds", "Use --seeds 1 or more.")
+        return replace(
+            self,
+            methods=tuple(chosen.values()),
+            datasets=data,
+            seeds=self.seeds if seeds is None else seeds,
+        )
+
+    def batches(self, device: str = "cpu", command: str = "") -> list[Batch]:
+        """Return all the work: every method on every data set, one replica per seed."""
+        seeds = tuple(range(self.seeds))
+        provenance = {"question": self.question, "command": command}
+        batches = []
+        for load in self.datasets.values():
+            data = load(seeds if self.resplit else (0,))
+            with torch.random.fork_rng(devices=[]):
+                network = self.network(data).to(device)
+            for method in self.methods:
+                batches.append(
+                    Batch(
+                        study=self.name,
+                        data=data,
+                        network=network,
+                        prior=self.prior,
+                        likelihood=self.likelihood,
+                        method=method,
+                        seeds=seeds,
+                        draws=self.draws,
+                        provenance=provenance,
+                    )
+                )
+        return batches
+
+    def main(self) -> None:
+        """Run the study from the command line of its script."""
+        command_line(self)
+
+
+def _pick(names: str, known: Mapping[str, T], what: str) -> dict[str, T]:
+    return {name: choose(name, known, what) for name in names.replace(" ", "").split(",")}
+
+
+def command_line(study: Study) -> None:
+    """Run a study as the command line asks."""
+
+    def run(
+        quick: Annotated[
+            bool, typer.Option("--quick", help="A first look: few seeds, few draws.")
+        ] = False,
+        methods: Annotated[
+            str | None, typer.Option(help=f"Of {', '.join(m.name for m in study.methods)}.")
+        ] = None,
+        datasets: Annotated[
+            str | None, typer.Option(help=f"Of {', '.join(study.datasets)}.")
+        ] = None,
+        seeds: Annotated[
+            int | None, typer.Option(help=f"Replicas; {study.seeds} if not said.")
+        ] = None,
+        runs: Annotated[Path, typer.Option(help="Folder of finished runs.")] = Path("runs"),
+        report: Annotated[Path | None, typer.Option(help="The report's file.")] = None,
+        workers: Annotated[
+            int | None, typer.Option(help="Processes; as many as there are cores if not said.")
+        ] = None,
+        device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
+        fresh: Annotated[
+            bool, typer.Option("--fresh/--resume", help="Do finished runs again, or skip them.")
+        ] = False,
+    ) -> None:
+        console = Console()
+        try:
+            chosen = study.select(methods, datasets, seeds)
+            if quick:
+                chosen = replace(chosen, draws=QUICK_DRAWS, seeds=seeds or QUICK_SEEDS)
+            failed = carry_out(
+                chosen,
+                store=Store(runs),
+                report=report or Path("reports") / f"{study.name}.html",
+                workers=workers or (1 if device != "cpu" else len(os.sched_getaffinity(0))),
+                device=device,
+                fresh=fresh,
+                note=QUICK_NOTE.format(chosen.seeds, chosen.draws) if quick else "",
+                console=console,
+            )
+        except InputError as error:
+            Console(stderr=True).print(str(error), markup=False, highlight=False)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            console.print(f"Stopped. Finished runs are kept in {runs}; the same command goes on.")
+            raise typer.Exit(130) from None
+        if failed:
+            raise typer.Exit(1)
+
+    run.__doc__ = study.question
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(run)
+    app()
+
+
+def carry_out(
+    study: Study,
+    *,
+    store: Store,
+    report: Path,
+    workers: int,
+    device: str,
+    fresh: bool,
+    note: str,
+    console: Console,
+) -> bool:
+    """Make the runs that are missing, print a table and write the report.
+
+    Returns:
+        Whether a method failed; that others did not is in the table and the report.
+    """
+    page.check_writable(report)
+    command = shlex.join(["python", *sys.argv])
+    batches = study.batches(_device(device), command)
+    left = pending(batches, store, fresh=fresh)
+    missing = sum(len(batch.seeds) for batch in left)
+    total = sum(len(batch.seeds) for batch in batches)
+    if missing < total:
+        console.print(f"{total - missing} of {total} runs are finished already and are kept.")
+    execute(left, store, workers=workers, console=console)
+    keys = {key for batch in batches for key in batch.keys.values()}
+    runs = [run for run in store.load(study.name) if run.key in keys]
+    for data in study.datasets:
+        console.print(table([run for run in runs if run.dataset == data]))
+    html = page.render(study.name, study.question, runs, store.arrays, notes=[note] if note else [])
+    page.write(report, html)
+    console.print(f"Report: {report}", highlight=False)
+    return any(run.status == "failed" for run in runs)
+
+
+def _device(name: str) -> str:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            "a device that torch can use", repr(name), "Use --device cpu, or check the driver."
+        ) from error
+    return name

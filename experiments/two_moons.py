@@ -1,0 +1,20 @@
+"""What does going Bayesian change where there are no data? Two classes in the plane."""
+
+from bnn import MLP, Study
+from bnn.data import Dataset, two_moons
+
+
+def network(data: Dataset) -> MLP:
+    """Two hidden layers of 50 units."""
+    return MLP(2, [50, 50], len(data.classes))
+
+
+study = Study(
+    name="two_moons",
+    question="What does going Bayesian change where there are no data?",
+    datasets={"two_moons": two_moons},
+    network=network,
+)
+
+if __name__ == "__main__":
+    study.main()
