@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Size, Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bnn.errors import InputError
 from bnn.layout import Layout
@@ -101,7 +103,8 @@ class Functional:
             return functional_call(self._module, {**weights, **masks}, (x,))
 
         over_draws = vmap(single, in_dims=(0, 0, None))
-        return vmap(over_draws)(dict(weights), named, x)
+        with _ordinary_attention():
+            return vmap(over_draws)(dict(weights), named, x)
 
     def initial(self, seeds: Sequence[int]) -> Tensor:
         """Return each replica's starting weights, `[replicas, parameters]`.
@@ -117,6 +120,18 @@ class Functional:
             _reset("network", network)
         flat = self.layout.flat({name: p.detach() for name, p in network.named_parameters()})
         return flat.to(self.like.device)
+
+
+@contextmanager
+def _ordinary_attention() -> Iterator[None]:
+    """Keep torch from its shortcuts for attention, which vmap cannot batch."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _check_batched(network: Batched, module: nn.Module, example: Tensor) -> None:
@@ -172,10 +187,10 @@ def _shapes(
             out = module(example)
     except InputError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except Exception as error:  # a user's forward may raise anything
         raise InputError(
             f"a network that takes rows of shape {tuple(example.shape[1:])}",
-            f"{type(network).__name__}, which says: {str(error).splitlines()[0]}",
+            f"{type(network).__name__}, which says {type(error).__name__}: {error}".splitlines()[0],
             "Match the network's inputs to the data's features.",
         ) from error
     if out.ndim != 2 or len(out) != 1:
