@@ -69,7 +69,13 @@ class Problem:
         Raises:
             InputError: where data, network and likelihood do not fit together.
         """
-        like = next(network.parameters())
+        like = next(network.parameters(), None)
+        if like is None:
+            raise InputError(
+                "a network with parameters",
+                f"{type(network).__name__} without any",
+                "Give it some.",
+            )
         # Rows stay as precise as they came, until they are standardised: a column of dates would
         # be constant in float32.
         train = data.train.to(like.device)
