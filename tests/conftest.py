@@ -38,5 +38,6 @@ def switches() -> dict[str, object]:
         "validation of distributions": pyro.distributions.is_validation_enabled(),
         "validation of inference": pyro.infer.is_validation_enabled(),
         "validation of effects": pyro.poutine.is_validation_enabled(),
+        "fast attention": torch.backends.mha.get_fastpath_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
