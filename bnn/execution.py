@@ -61,6 +61,10 @@ def execute(batches: Sequence[Batch], store: Store, *, workers: int, console: Co
             bar.add_task(f"{s.data.name} · {s.method.label} × {len(s.seeds)}", total=1.0)
             for s in shards
         ]
+
+        def update(i: int, share: float) -> None:
+            bar.update(rows[i], completed=share)
+
         if workers <= 1:
             with one_thread():
                 for row, shard in zip(rows, shards, strict=True):

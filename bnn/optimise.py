@@ -1,8 +1,9 @@
 """The one training loop: all replicas of a method in one batched computation.
 
 The loss is minus the log joint per training row, in nats, so that learning rates mean what they
-mean in torch. Replicas share no number: each has its own rows, its own order of minibatches and its
-own entries in the optimiser, whose update is entry by entry.
+mean in torch. Replicas share no number: each has its own rows, its own order of minibatches, its
+own noise and its own entries in the optimiser, whose update is entry by entry. So what becomes of a
+replica does not depend on the others, and one that has stopped can leave the computation.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyro
 import torch
@@ -21,7 +23,10 @@ from bnn.problem import Problem
 from bnn.seeds import Streams
 
 Progress = Callable[[float], None]  # told the finished share of the work, from 0 to 1
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (parameters, x, y) -> nats per row, [replicas]
+
+# (problem, parameters, x, y, noise) -> nats per row [replicas], of the replicas still in training:
+# parameters [replicas, ...], a standardised batch, and streams to take random numbers from.
+Loss = Callable[[Problem, Tensor, Tensor, Tensor, Streams], Tensor]
 
 
 def silent(share: float) -> None:
@@ -38,6 +43,10 @@ class Training:
     patience: int | None = None  # epochs without a better validation loss before a replica stops,
     # and its best weights are kept; None: always all epochs, and the last weights
     decay: bool = False  # let the learning rate fall to zero along half a cosine
+
+    def rate(self, done: float) -> float:
+        """Return the learning rate after a share of the epochs."""
+        return self.learning_rate * ((1 + math.cos(math.pi * done)) / 2 if self.decay else 1.0)
 
     def batch_of(self, points: int) -> int:
         """Return the rows per step where there are `points` training rows."""
@@ -90,125 +99,174 @@ def train(
 ) -> Fit:
     """Minimise every replica's loss with one fused Adam over one tensor.
 
-    A replica whose patience ends is frozen: what is kept of it does not depend on how long the
-    others go on. So is one whose loss is no longer finite.
+    A replica whose patience ends leaves the computation with its best parameters, and one whose
+    loss is no longer finite leaves it as diverged; the others go on as if alone.
 
     Arguments:
         problem: the rows.
         seeds: one per replica.
         training: how long and how fast.
         start: initial parameters, `[replicas, ...]`.
-        loss: (parameters, x, y) -> nats per row `[replicas]`, of a minibatch.
-        validate: the same on the validation rows; it should not be random.
+        loss: of a minibatch; its noise goes on from step to step.
+        validate: of the validation rows; its noise is the same every time.
         progress: told the finished share of the work.
     """
     began = time.perf_counter()
-    parameters = start.detach().clone().requires_grad_()
-    optimiser = torch.optim.Adam([parameters], lr=training.learning_rate, fused=True)
-    record = _Record(problem.replicas, parameters, training.patience)
-    steps, batches = _batches(problem, seeds, training)
-    held_out = problem.batch(problem.validation) if problem.validation.points else None
+    active = _Active.all_of(problem, seeds, start)
+    record = _Record(start, training.patience)
+    size = training.batch_of(problem.points)
+    steps = problem.points // size
     # Pyro's validation would raise on the first replica that diverges, and take the others along.
     with pyro.validation_enabled(False):
         for epoch in range(training.epochs):
-            total = torch.zeros(problem.replicas, device=start.device, dtype=start.dtype)
-            for step in range(steps):
-                if training.decay:
-                    done = (epoch * steps + step) / (training.epochs * steps)
-                    optimiser.param_groups[0]["lr"] = (
-                        training.learning_rate * (1 + math.cos(math.pi * done)) / 2
-                    )
-                optimiser.zero_grad(set_to_none=True)
-                losses = loss(parameters, *next(batches))
-                losses.sum().backward()
-                optimiser.step()
-                total += losses.detach()
-            with torch.no_grad():
-                held_out_loss = validate(parameters, *held_out) if held_out else None
-            record.note(epoch, total / steps, held_out_loss)
+            total = torch.zeros(len(active.replicas), device=start.device, dtype=start.dtype)
+            for step, (x, y) in enumerate(active.batches(size)):
+                rate = training.rate((epoch + step / steps) / training.epochs)
+                total += active.step(loss, x, y, rate)
+            going = record.note(epoch, active, total / steps, active.held_out_loss(validate))
             progress((epoch + 1) / training.epochs)
-            if not record.active.any():
+            if not going:
                 break
+            if len(going) < len(active.replicas):
+                active = active.take(going)
     progress(1.0)
     return record.fit(time.perf_counter() - began)
 
 
-def _batches(
-    problem: Problem, seeds: Sequence[int], training: Training
-) -> tuple[int, Iterator[tuple[Tensor, Tensor]]]:
-    """Return the steps of an epoch and an endless stream of minibatches, one row set per replica.
+@dataclass(frozen=True)
+class _Active:
+    """The replicas still in training, and all that belongs to them."""
 
-    Each replica visits its rows in an order of its own, drawn anew each epoch; the rows of a ragged
-    last batch are left to the next epoch, so that every step has the same weight.
-    """
-    size = training.batch_of(problem.points)
-    steps = problem.points // size
+    replicas: Sequence[int]  # their numbers among all
+    seeds: Sequence[int]
+    problem: Problem
+    parameters: Tensor
+    optimiser: torch.optim.Adam
+    orders: Streams
+    noise: Streams
 
-    def stream() -> Iterator[tuple[Tensor, Tensor]]:
-        if size == problem.points:
-            batch = problem.batch(problem.train)
-            while True:
-                yield batch
-        orders = Streams(seeds, "batches", problem.like.device, problem.like.dtype)
-        while True:
-            order = orders.permutations(problem.points)
-            for step in range(steps):
-                yield problem.batch(problem.train.at(order[:, step * size : (step + 1) * size]))
+    @staticmethod
+    def all_of(problem: Problem, seeds: Sequence[int], start: Tensor) -> _Active:
+        parameters = start.detach().clone().requires_grad_()
+        device, dtype = start.device, start.dtype
+        return _Active(
+            replicas=range(problem.replicas),
+            seeds=seeds,
+            problem=problem,
+            parameters=parameters,
+            optimiser=torch.optim.Adam([parameters], fused=True),
+            orders=Streams(seeds, "batches", device, dtype),
+            noise=Streams(seeds, "training noise", device, dtype),
+        )
 
-    return steps, stream()
+    def take(self, rows: Sequence[int]) -> _Active:
+        """Return some of them, in the middle of their training."""
+        parameters = self.parameters.detach()[rows].clone().requires_grad_()
+        optimiser = torch.optim.Adam([parameters], fused=True)
+        optimiser.state[parameters] = {
+            name: value if name == "step" else value[rows].clone()
+            for name, value in self.optimiser.state[self.parameters].items()
+        }
+        return _Active(
+            replicas=[self.replicas[row] for row in rows],
+            seeds=[self.seeds[row] for row in rows],
+            problem=self.problem.take(rows),
+            parameters=parameters,
+            optimiser=optimiser,
+            orders=self.orders.take(rows),
+            noise=self.noise.take(rows),
+        )
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield an epoch's minibatches.
+
+        Each replica visits its rows in an order of its own, drawn anew each epoch; the rows of a
+        ragged last batch wait for another epoch, so that every step has the same weight.
+        """
+        points = self.problem.points
+        if size == points:
+            yield self._all_rows
+            return
+        order = self.orders.permutations(points)
+        for start in range(0, points - size + 1, size):
+            yield self.problem.batch(self.problem.train.at(order[:, start : start + size]))
+
+    def step(self, loss: Loss, x: Tensor, y: Tensor, rate: float) -> Tensor:
+        """Make one step, and return the losses before it, `[replicas]`."""
+        self.optimiser.param_groups[0]["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        losses = loss(self.problem, self.parameters, x, y, self.noise)
+        losses.sum().backward()
+        self.optimiser.step()
+        return losses.detach()
+
+    def held_out_loss(self, validate: Loss) -> Tensor | None:
+        """Return the losses on the validation rows, where there are any."""
+        if not self.problem.validation.points:
+            return None
+        parameters = self.parameters.detach()
+        noise = Streams(self.seeds, "validation noise", parameters.device, parameters.dtype)
+        with torch.no_grad():
+            return validate(self.problem, parameters, *self._held_out, noise)
+
+    @cached_property
+    def _all_rows(self) -> tuple[Tensor, Tensor]:
+        return self.problem.batch(self.problem.train)
+
+    @cached_property
+    def _held_out(self) -> tuple[Tensor, Tensor]:
+        return self.problem.batch(self.problem.validation)
 
 
 class _Record:
-    """What each replica has been through, and which parameters to keep of it."""
+    """What each replica has been through, and the parameters to keep of it."""
 
-    def __init__(self, replicas: int, parameters: Tensor, patience: int | None) -> None:
-        self.parameters, self.patience = parameters, patience
-        self.active = torch.ones(replicas, dtype=torch.bool)
-        self.diverged = torch.zeros(replicas, dtype=torch.bool)
-        self.best = torch.full((replicas,), torch.inf, dtype=torch.float64)
-        self.best_epoch = torch.zeros(replicas, dtype=torch.long)
-        self.kept = parameters.detach().clone()
+    def __init__(self, start: Tensor, patience: int | None) -> None:
+        replicas = len(start)
+        self.patience = patience
+        self.kept = start.detach().clone()
+        self.diverged = [False] * replicas
+        self.best = [math.inf] * replicas
+        self.best_epoch = [0] * replicas
         self.train: list[list[float]] = [[] for _ in range(replicas)]
         self.validation: list[list[float]] = [[] for _ in range(replicas)]
 
-    def note(self, epoch: int, train: Tensor, validation: Tensor | None) -> None:
-        """Take down an epoch's losses, and freeze the replicas that end here."""
-        losses = train.double().cpu()
-        for r in self.active.nonzero().flatten().tolist():
-            self.train[r].append(losses[r].item())
-        finite = losses.isfinite()
-        if validation is not None:
-            held_out = validation.double().cpu()
-            for r in self.active.nonzero().flatten().tolist():
-                self.validation[r].append(held_out[r].item())
-            finite &= held_out.isfinite()
-        self.diverged |= self.active & ~finite
-        if validation is not None and self.patience is not None:
-            self._stop_early(epoch, held_out)
-        self.active &= finite
-
-    def _stop_early(self, epoch: int, validation: Tensor) -> None:
-        better = self.active & (validation < self.best)
-        self.best = torch.where(better, validation, self.best)
-        self.best_epoch[better] = epoch
-        on_device = better.to(self.kept.device)
-        self.kept[on_device] = self.parameters.detach()[on_device]
-        assert self.patience is not None
-        self.active &= epoch - self.best_epoch < self.patience
+    def note(
+        self, epoch: int, active: _Active, train: Tensor, validation: Tensor | None
+    ) -> list[int]:
+        """Take down an epoch's losses; return which of the active replicas go on."""
+        held_out = None if validation is None else validation.tolist()
+        choosing = held_out is not None and self.patience is not None
+        going, keep = [], []
+        for row, (r, loss) in enumerate(zip(active.replicas, train.tolist(), strict=True)):
+            self.train[r].append(loss)
+            value = loss if held_out is None else held_out[row]
+            if held_out is not None:
+                self.validation[r].append(value)
+            if not (math.isfinite(loss) and math.isfinite(value)):
+                self.diverged[r] = True
+                continue
+            if choosing and value < self.best[r]:
+                self.best[r], self.best_epoch[r] = value, epoch
+            if not choosing or self.best_epoch[r] == epoch:
+                keep.append(row)
+            if not (choosing and epoch - self.best_epoch[r] >= (self.patience or 0)):
+                going.append(row)
+        self.kept[[active.replicas[row] for row in keep]] = active.parameters.detach()[keep]
+        return going
 
     def fit(self, seconds: float) -> Fit:
         """Return the fit: the best parameters where there was a choice, else the last."""
-        chosen = self.patience is not None and any(self.validation)
+        chosen = self.patience is not None
         curves = tuple(
             Curve(
                 epochs=tuple(range(1, len(train) + 1)),
                 train=tuple(train),
                 validation=tuple(validation),
-                best=int(best) + 1 if chosen else None,
+                best=best + 1 if chosen and validation else None,
             )
             for train, validation, best in zip(
                 self.train, self.validation, self.best_epoch, strict=True
             )
         )
-        parameters = self.kept if chosen else self.parameters.detach()
-        return Fit(parameters, curves, tuple(self.diverged.tolist()), seconds)
+        return Fit(self.kept, curves, tuple(self.diverged), seconds)

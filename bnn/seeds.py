@@ -7,6 +7,7 @@ purpose disturbs another. The global generators of torch are left as they were f
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,12 @@ class Streams:
         self._generators = [torch.Generator(device) for _ in seeds]
         for generator, seed in zip(self._generators, seeds, strict=True):
             generator.manual_seed(_mix(seed, purpose))
+
+    def take(self, replicas: Sequence[int]) -> Streams:
+        """Return the streams of some of the replicas; they go on from where they are."""
+        some = copy.copy(self)
+        some._generators = [self._generators[r] for r in replicas]
+        return some
 
     def _fill(self, draws: int, shape: Sequence[int], kind: str) -> Tensor:
         # One call per draw, so that a draw is the same whether it is made alone or among others.

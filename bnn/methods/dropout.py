@@ -18,6 +18,7 @@ from typing import ClassVar
 from torch import Size, Tensor
 
 from bnn.errors import InputError
+from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.optimise import Progress, Training, silent, train
 from bnn.posterior import Masks, Posterior
 from bnn.problem import Problem
@@ -46,19 +47,25 @@ class MCDropout:
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""
         problem = problem.for_seeds(seeds)
+        start = problem.initial(seeds)
         masks = self._masks(problem)
-        noise = Streams(seeds, "training masks", problem.like.device, problem.like.dtype)
 
-        def validate(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return problem.loss(weights[:, None], x, y)[:, 0]
-
-        def loss(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        def negative_log_joint(
+            problem: Problem, weights: Tensor, x: Tensor, y: Tensor, noise: Streams
+        ) -> Tensor:
             dropped = masks.draw(noise, 1, x.shape[1])
             log_prior = problem.log_prior(weights[:, None])[:, 0]
-            fitted = problem.loss(weights[:, None], x, y, dropped)[:, 0]
-            return fitted - log_prior / problem.points
+            return problem.loss(weights[:, None], x, y, dropped)[:, 0] - log_prior / problem.points
 
-        fit = train(problem, seeds, self.training, problem.initial(seeds), loss, validate, progress)
+        fit = train(
+            problem,
+            seeds,
+            self.training,
+            start,
+            negative_log_joint,
+            negative_log_likelihood,
+            progress,
+        )
         return Posterior(problem, DroppedUnits(fit.parameters, masks), tuple(seeds), fit)
 
     def _masks(self, problem: Problem) -> UnitMasks:

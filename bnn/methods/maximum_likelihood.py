@@ -17,6 +17,7 @@ from torch import Tensor
 from bnn.optimise import Progress, Training, silent, train
 from bnn.posterior import Atoms, Posterior
 from bnn.problem import Problem
+from bnn.seeds import Streams
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,21 @@ class MLE:
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""
         problem = problem.for_seeds(seeds)
-
-        def loss(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return problem.loss(weights[:, None], x, y)[:, 0]
-
-        fit = train(problem, seeds, self.training, problem.initial(seeds), loss, loss, progress)
+        start = problem.initial(seeds)
+        fit = train(
+            problem,
+            seeds,
+            self.training,
+            start,
+            negative_log_likelihood,
+            negative_log_likelihood,
+            progress,
+        )
         return Posterior(problem, Atoms(fit.parameters[:, None]), tuple(seeds), fit)
+
+
+def negative_log_likelihood(
+    problem: Problem, weights: Tensor, x: Tensor, y: Tensor, noise: Streams
+) -> Tensor:
+    """Return the mean of -log p(y_n | x_n, w) over a batch, nats per row, `[replicas]`."""
+    return problem.loss(weights[:, None], x, y)[:, 0]

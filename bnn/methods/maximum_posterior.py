@@ -14,9 +14,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.optimise import Progress, Training, silent, train
 from bnn.posterior import Atoms, Posterior
 from bnn.problem import Problem
+from bnn.seeds import Streams
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,22 @@ class MAP:
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""
         problem = problem.for_seeds(seeds)
-
-        def validate(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return problem.loss(weights[:, None], x, y)[:, 0]
-
-        def loss(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            log_prior = problem.log_prior(weights[:, None])[:, 0]
-            return validate(weights, x, y) - log_prior / problem.points
-
-        fit = train(problem, seeds, self.training, problem.initial(seeds), loss, validate, progress)
+        start = problem.initial(seeds)
+        fit = train(
+            problem,
+            seeds,
+            self.training,
+            start,
+            negative_log_joint,
+            negative_log_likelihood,
+            progress,
+        )
         return Posterior(problem, Atoms(fit.parameters[:, None]), tuple(seeds), fit)
+
+
+def negative_log_joint(
+    problem: Problem, weights: Tensor, x: Tensor, y: Tensor, noise: Streams
+) -> Tensor:
+    """Return -1/N log p(w, y | x) as a batch estimates it, nats per row, `[replicas]`."""
+    log_prior = problem.log_prior(weights[:, None])[:, 0]
+    return negative_log_likelihood(problem, weights, x, y, noise) - log_prior / problem.points

@@ -57,20 +57,12 @@ class MeanField:
             raise InputError("a proper prior", "Flat", "Without a prior there is no ELBO.")
         loc = problem.initial(seeds)
         start = torch.stack([loc, torch.full_like(loc, math.log(self.initial_scale))], dim=1)
-        device, dtype, size = loc.device, loc.dtype, loc.shape[-1]
-        noise = Streams(seeds, "noise", device, dtype)
-        fixed = Streams(seeds, "validation noise", device, dtype).normal(VALIDATION_DRAWS, size)
-        negative_elbo = trusted(problem, start, noise.normal(1, size)[:, 0], self.training)
+        negative_elbo = trusted(problem, start, seeds, self.training)
 
-        def loss(guide: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return negative_elbo(problem, guide, noise.normal(1, size)[:, 0], x, y)
+        def loss(problem: Problem, guide: Tensor, x: Tensor, y: Tensor, noise: Streams) -> Tensor:
+            return negative_elbo(problem, guide, noise.normal(1, guide.shape[-1])[:, 0], x, y)
 
-        def validate(guide: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            weights = _reparameterise(guide[:, None], fixed)
-            log_prob = problem.log_likelihood(weights, problem.outputs(weights, x), y)
-            return -log_mean_exp(log_prob, dim=1).mean(-1)
-
-        fit = train(problem, seeds, self.training, start, loss, validate, progress)
+        fit = train(problem, seeds, self.training, start, loss, mixture_loss, progress)
         return Posterior(problem, FactorisedNormal(fit.parameters), tuple(seeds), fit)
 
 
@@ -104,6 +96,14 @@ class FactorisedNormal:
     def take(self, replicas: Sequence[int]) -> FactorisedNormal:
         """Return the family of some of the replicas."""
         return FactorisedNormal(self.guide[replicas])
+
+
+def mixture_loss(problem: Problem, guide: Tensor, x: Tensor, y: Tensor, noise: Streams) -> Tensor:
+    """Return the mean of -log p(y_n | x_n, D) over a batch, by a few draws, `[replicas]`."""
+    eps = noise.normal(VALIDATION_DRAWS, guide.shape[-1])
+    weights = _reparameterise(guide[:, None], eps)
+    log_prob = problem.log_likelihood(weights, problem.outputs(weights, x), y)
+    return -log_mean_exp(log_prob, dim=1).mean(-1)
 
 
 def fast_negative_elbo(
@@ -150,11 +150,15 @@ def pyro_negative_elbo(
     return torch.stack(losses)
 
 
-def trusted(problem: Problem, guide: Tensor, noise: Tensor, training: Training) -> NegativeElbo:
-    """Return the fast step if it agrees with Pyro's ELBO on one minibatch, else Pyro's.
+def trusted(
+    problem: Problem, guide: Tensor, seeds: Sequence[int], training: Training
+) -> NegativeElbo:
+    """Return the fast step if it agrees with Pyro's ELBO on one minibatch and draw, else Pyro's.
 
     The value and the gradient are compared, relative to the largest number of each replica.
     """
+    streams = Streams(seeds, "check against Pyro", guide.device, guide.dtype)
+    noise = streams.normal(1, guide.shape[-1])[:, 0]
     rows = torch.arange(training.batch_of(problem.points), device=guide.device)
     x, y = problem.batch(problem.train.at(rows.expand(problem.replicas, -1)))
     with pyro.validation_enabled(False):  # it would raise where a replica is not finite
