@@ -1,0 +1,90 @@
+"""The headline: what the numbers say about the question, and what they do not settle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bnn.report.compare import cost_ratio, differences
+from bnn.report.group import Group
+from bnn.report.words import count, decimals_of, interval, listed, multiple, rounded, short, verdict
+from bnn.run import Run
+from bnn.scores import SCORES
+from bnn.statistics import Difference
+
+SCORE = "nll"  # the score of the headline
+
+
+def headline(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
+    """Return the answer in a few sentences."""
+    if not runs:
+        return ["There are no runs yet, so there is nothing to say."]
+    if not any(run.status == "finished" for run in runs):
+        return [
+            f"No run finished, so there is nothing to compare: {count(len(runs), 'run')}"
+            " diverged or failed, listed below with the reasons."
+        ]
+    return [sentence for group in groups for sentence in _answers(group)]
+
+
+def _answers(group: Group) -> Iterator[str]:
+    where = f"On {short(group.dataset)}"
+    if not group.finished:
+        yield f"{where}, no run finished."
+        return
+    if group.baseline not in group.finished:
+        yield (
+            f"{where}, cross-entropy training ({short(group.baseline)}) has no finished run, so"
+            " there is nothing to compare the other methods with."
+        )
+        return
+    found, missing = differences(group, SCORE, group.baseline, group.finished)
+    if not found:
+        others = " No other method finished." if not missing else " No pair could be compared."
+        yield f"{where}, only cross-entropy training can be judged.{others}"
+        return
+    yield from _sorted_out(group, where, found)
+    one = next(iter(found.values()))
+    yield (
+        f"Intervals are {one.level * 100:g} %, {one.scope}, from"
+        f" {count(max(d.replicas for d in found.values()), 'replica')}; a claim needs a"
+        f" Holm-adjusted p below {1 - one.level:.2g} among {count(len(found), 'comparison')}."
+    )
+
+
+def _sorted_out(group: Group, where: str, found: dict[str, Difference]) -> Iterator[str]:
+    """Yield the methods that are better, then those that are worse, then the undecided."""
+    by: dict[str, list[str]] = {"better": [], "worse": [], "undecided": []}
+    for method in sorted(found, key=lambda m: found[m].estimate):
+        by[verdict(found[method], SCORES[SCORE].better)].append(method)
+    better = [_claim(group, m, found[m]) for m in by["better"]]
+    if better:
+        verb = "beats" if len(better) == 1 else "beat"
+        n = "One method" if len(better) == 1 else f"{len(better)} methods"
+        yield (
+            f"{where}, {n} of {len(found)} {verb} cross-entropy training on log-likelihood:"
+            f" {'; '.join(better)}."
+        )
+    else:
+        yield (
+            f"{where}, no method is shown to beat cross-entropy training on log-likelihood"
+            f" ({len(found)} compared)."
+        )
+    if by["worse"]:
+        yield f"Worse: {'; '.join(_claim(group, m, found[m]) for m in by['worse'])}."
+    if by["undecided"]:
+        names = listed(_undecided(group, m, found[m]) for m in by["undecided"])
+        yield f"Undecided: {names}."
+
+
+def _claim(group: Group, method: str, d: Difference) -> str:
+    low, high = sorted((abs(d.low), abs(d.high)))
+    if d.low <= 0 <= d.high:
+        low = 0.0
+    size = rounded(abs(d.estimate), decimals_of((d.high - d.low) / 2))
+    text = f"{group.labels[method]} by {size} nats per row ({interval(low, high)})"
+    ratio = cost_ratio(group, method)
+    return text if ratio is None else f"{text} at {multiple(ratio)} the training time"
+
+
+def _undecided(group: Group, method: str, d: Difference) -> str:
+    return f"{group.labels[method]} (difference {interval(d.low, d.high)} nats)"

@@ -1,0 +1,147 @@
+"""The page: one self-contained HTML file made from runs, which asks nothing of the network.
+
+The content security policy names the hashes of the page's only style sheet and only script, so
+nothing else can style or run, whatever the runs contain; every text goes through Jinja2's
+autoescape. The same runs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import NoReturn
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from bnn.errors import InputError
+from bnn.plots.style import visible
+from bnn.report import facts, figures, sections, tables
+from bnn.report.group import Lookup, groups
+from bnn.report.headline import headline
+from bnn.report.words import short
+from bnn.run import Run
+
+
+def render(
+    title: str,
+    question: str,
+    runs: Sequence[Run],
+    arrays: Lookup,
+    *,
+    baseline: str = "mle",
+    notes: Sequence[str] = (),
+) -> str:
+    """Return the report as HTML.
+
+    Arguments:
+        title: the study's name.
+        question: what it asks, one sentence.
+        runs: all of the study, in any order; those that did not finish are listed as such.
+        arrays: finds the arrays of a run, as `Store.arrays` does.
+        baseline: the method that the others are compared with.
+        notes: what else went wrong, such as a file of runs that could not be read.
+    """
+    runs = sorted(runs, key=lambda r: (r.dataset, r.design, r.method, r.split, r.seed, r.key))
+    parts = list(groups(runs, baseline, arrays))
+    style, script = (_own(name) for name in ("style.css", "script.js"))
+    return _template().render(
+        title=short(title),
+        question=question,
+        headline=headline(runs, parts),
+        methods={m: part.labels[m] for part in parts for m in part.methods},
+        sections=[sections.section(group, f"data-{n}", parts) for n, group in enumerate(parts, 1)],
+        unfinished=tables.unfinished(runs),
+        remarks=tables.remarks(runs),
+        notes=notes,
+        limits=facts.limits(parts),
+        facts=facts.facts(runs),
+        sources=facts.sources(parts),
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        key=figures.key,
+    )
+
+
+def write(path: Path, html: str) -> None:
+    """Write a page whole or not at all.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(html)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        _refuse(path, error)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Make sure before long work that the page can be written after it.
+
+    Raises:
+        InputError: if it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        _refuse(path, error)
+
+
+def _refuse(path: Path, error: OSError) -> NoReturn:
+    raise InputError(
+        f"to write the report to {str(path)!r}",
+        error.strerror or str(error),
+        "Name another file with --report; the runs are unharmed.",
+    ) from error
+
+
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, finalize=_printable, auto_reload=False
+    )
+    return environment.from_string(_own("template.html"))
+
+
+def _printable(found: object) -> object:
+    """Return text without characters that cannot be shown; markup of our own stays as it is."""
+    return found if isinstance(found, Markup) else visible(str(found))
+
+
+def _own(name: str) -> Markup:
+    """Return a file of this package, the one kind of text that may be markup."""
+    return Markup(files("bnn.report").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _policy(style: str, script: str) -> str:
+    """Return the content security policy: our style, our script, images within the page."""
+    hashes = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (style, script)
+    )
+    styles, scripts = (f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; style-src {styles}; script-src {scripts}; img-src data:;"
+        " base-uri 'none'; form-action 'none'"
+    )

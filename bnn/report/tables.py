@@ -1,0 +1,290 @@
+"""The tables of a report: rows of text, ready to be printed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnn.report.compare import cost_ratio, leaders, seconds, value
+from bnn.report.group import Group
+from bnn.report.words import (
+    DASH,
+    decimals_of,
+    interval,
+    multiple,
+    number,
+    probability,
+    ranges,
+    rounded,
+    short,
+    verdict,
+    with_error,
+)
+from bnn.run import Run
+from bnn.scores import CLASSIFICATION, REGRESSION, SCORES
+from bnn.statistics import Difference
+
+DIRECTION = {"lower": "lower is better", "higher": "higher is better", None: ""}
+FOLDED = {"nll_bits", "ece_null", "ece_null_95"}  # shown in the cell of another score
+DOUBT = ("entropy", "expected_entropy", "mutual_information", "mutual_information_corrected")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a field of a table."""
+
+    text: str
+    second: str = ""  # below, smaller
+    sort: str = ""  # what a column is sorted by; empty sorts last
+    mark: bool = False  # among the best
+    words: bool = False  # set as words, not as a number
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column."""
+
+    label: str
+    second: str = ""
+    meaning: str = ""
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row; `method` is empty where it is not about one."""
+
+    label: str
+    cells: Sequence[Cell]
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a title and the head of its first column."""
+
+    title: str
+    first: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+
+NOTHING = Cell(DASH)
+
+
+def numeric(text: str, by: float, second: str = "", mark: bool = False) -> Cell:
+    """Return a field that sorts by a number."""
+    key = "" if math.isnan(by) else str(by).replace("inf", "Infinity")
+    return Cell(text, second, key, mark)
+
+
+def textual(text: str, second: str = "") -> Cell:
+    """Return a field of words."""
+    return Cell(text, second, text, words=True)
+
+
+def head(name: str, condition: str = "") -> Column:
+    """Return the head of a score's column."""
+    kind = SCORES[name]
+    notes = [kind.unit if kind.unit != "y" else "unit of the target", DIRECTION[kind.better]]
+    if kind.target is not None:
+        notes.append(f"{kind.target:g} if calibrated")
+    second = ", ".join(note for note in notes if note)
+    return Column(condition or kind.label, second, kind.meaning)
+
+
+def scores(group: Group) -> Table:
+    """Return the scores on the test rows: mean ± standard error, spread and draw error below."""
+    kinds = CLASSIFICATION if group.task == "classification" else REGRESSION
+    present = {name for m in group.finished for run in group.of(m) for name in run.scores}
+    names = [k.name for k in kinds if k.name in present - FOLDED - set(DOUBT)]
+    best = {name: leaders(group, name) for name in names}
+    rows = [
+        Row(group.labels[m], [_score(group, m, n, m in best[n]) for n in names], m)
+        for m in group.finished
+    ]
+    return Table(
+        f"Scores on the test rows of {short(group.dataset)}", "Method", [*map(head, names)], rows
+    )
+
+
+def _score(group: Group, method: str, name: str, mark: bool = False) -> Cell:
+    found = value(group, method, name)
+    if found is None:
+        return NOTHING
+    notes = []
+    if name == "ece":
+        notes = [_null(group, method)]
+    elif name == "nll" and (bits := value(group, method, "nll_bits")):
+        notes = [f"{number(bits.mean)} bits"]
+    if found.sd is not None:
+        notes.append(f"sd {rounded(found.sd, decimals_of(found.sd))}")
+    if found.draw_error is not None:
+        notes.append(f"draws ± {rounded(found.draw_error, decimals_of(found.draw_error))}")
+    return numeric(with_error(found.mean, found.error), found.mean, " · ".join(notes), mark)
+
+
+def _null(group: Group, method: str) -> str:
+    null, top = (value(group, method, f"ece_null{end}") for end in ("", "_95"))
+    if null is None:
+        return "null unknown"
+    reach = f", 95 % below {number(top.mean, 2)}" if top else ""
+    return f"if calibrated {number(null.mean, 2)}{reach}"
+
+
+def doubt(group: Group) -> Table | None:
+    """Return the entropy of the test rows and its parts, for classification."""
+    names = [n for n in DOUBT if any(value(group, m, n) for m in group.finished)]
+    rows = [Row(group.labels[m], [_score(group, m, n) for n in names], m) for m in group.finished]
+    return (
+        Table("Entropy on the test rows, and its parts", "Method", [*map(head, names)], rows)
+        if names
+        else None
+    )
+
+
+def differences(
+    group: Group, name: str, found: Mapping[str, Difference], missing: Mapping[str, str]
+) -> Table:
+    """Return the differences to the baseline on a score."""
+    kind = SCORES[name]
+    level = f"{next(iter(found.values())).level:.0%}" if found else "95%"
+    level = level.replace("%", " %")
+    columns = [
+        Column("Difference", kind.unit if kind.unit != "y" else "unit of the target"),
+        Column(f"{level} interval"),
+        Column("Naive interval", "too narrow"),
+        Column("p", "Holm-adjusted"),
+        Column("Pairs", "replicas"),
+        Column("Verdict", words=True),
+    ]
+    rows = [
+        Row(group.labels[m], _difference(found.get(m), kind.better, missing.get(m, "")), m)
+        for m in group.finished
+        if m in found or m in missing
+    ]
+    against = group.labels[group.baseline]
+    return Table(f"{kind.label}: difference to {against}", "Method", columns, rows)
+
+
+def _difference(difference: Difference | None, better: str | None, why: str) -> list[Cell]:
+    if difference is None:
+        return [NOTHING] * 5 + [textual("not compared", why)]
+    d = difference
+    naive = NOTHING
+    if d.naive_low is not None and d.naive_high is not None:
+        naive = numeric(interval(d.naive_low, d.naive_high), d.naive_low)
+    p = d.p_value if d.holm_p is None else d.holm_p
+    estimate = rounded(d.estimate, decimals_of((d.high - d.low) / 2))
+    return [
+        numeric(estimate, d.estimate),
+        numeric(interval(d.low, d.high), d.low),
+        naive,
+        numeric(probability(p), p),
+        numeric(str(d.replicas), d.replicas),
+        textual(verdict(d, better), d.scope),
+    ]
+
+
+def conditions(group: Group) -> Iterator[Table]:
+    """Yield how each method fares on shifted and unseen rows."""
+    order = [c for c in group.conditions if c != "test"]
+    present = {n for m in group.finished for run in group.of(m) for n in run.scores if "@" in n}
+    order += sorted({n.partition("@")[2] for n in present} - set(order))
+    pairs = (
+        ("nll", "accuracy", "Negative log-likelihood under shift, accuracy below"),
+        ("nll", "rmse", "Negative log-likelihood under shift, root mean squared error below"),
+        ("auroc_entropy", "auroc_mutual_information",
+         "AUROC of telling these rows from test rows by entropy, by mutual information below"),
+    )  # fmt: skip
+    for first, second, title in pairs:
+        shown = [c for c in order if f"{first}@{c}" in present]
+        if not shown or (first == "nll" and not any(f"{second}@{c}" in present for c in shown)):
+            continue
+        before = ["test"] if first == "nll" else []
+        rows = [
+            Row(
+                group.labels[m],
+                [_at(group, m, first, second, c) for c in (*before, *shown)],
+                m,
+            )
+            for m in group.finished
+        ]
+        columns = [head(first, short(c)) for c in (*before, *shown)]
+        yield Table(title, "Method", columns, rows)
+
+
+def _at(group: Group, method: str, first: str, second: str, condition: str) -> Cell:
+    names = [n if condition == "test" else f"{n}@{condition}" for n in (first, second)]
+    main, other = (value(group, method, name) for name in names)
+    if main is None:
+        return NOTHING
+    below = DASH if other is None else with_error(other.mean, other.error)
+    return numeric(with_error(main.mean, main.error), main.mean, below)
+
+
+def costs(group: Group) -> Table | None:
+    """Return what each method took."""
+    rows = [Row(group.labels[m], cells, m) for m in group.finished if (cells := _cost(group, m))]
+    columns = [
+        Column("Training", "seconds per replica"),
+        Column("Multiple", "of the baseline"),
+        Column("Prediction", "seconds per replica"),
+        Column("Batch", "seconds, replicas"),
+        Column("Weights", "of one network"),
+        Column("Networks", "averaged in a prediction"),
+    ]
+    return Table("Cost, mean over replicas", "Method", columns, rows) if rows else None
+
+
+def _cost(group: Group, method: str) -> list[Cell]:
+    found = [run.cost for run in group.of(method) if run.cost is not None]
+    train, ratio = seconds(group, method), cost_ratio(group, method)
+    if not found or train is None:
+        return []
+    predict, first = float(np.mean([c.predict_seconds for c in found])), found[0]
+    return [
+        numeric(number(train), train),
+        NOTHING if ratio is None else numeric(multiple(ratio), ratio),
+        numeric(number(predict), predict),
+        numeric(number(first.batch_seconds), first.batch_seconds, f"{first.replicas} together"),
+        numeric(
+            f"{first.parameters:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"), first.parameters
+        ),
+        numeric(str(first.draws), first.draws),
+    ]
+
+
+def unfinished(runs: Sequence[Run]) -> Table | None:
+    """Return all runs that diverged or failed, those with one message together."""
+    return _told([run for run in runs if run.status != "finished"], "Runs that did not finish")
+
+
+def remarks(runs: Sequence[Run]) -> Table | None:
+    """Return all finished runs that have something to say."""
+    told = [run for run in runs if run.status == "finished" and run.message]
+    return _told(told, "Remarks on finished runs")
+
+
+def _told(runs: Sequence[Run], title: str) -> Table | None:
+    cases: dict[tuple[str, str, str, str], list[Run]] = {}
+    for run in runs:
+        cases.setdefault((run.dataset, run.method, run.status, run.message), []).append(run)
+    rows = [
+        Row(
+            short(str(some[0].settings.get("label", method))),
+            [
+                textual(short(dataset)),
+                textual(ranges(run.seed for run in some), f"split {ranges(r.split for r in some)}"),
+                textual(status),
+                textual(message[:600] or "no message"),
+            ],
+            method,
+        )
+        for (dataset, method, status, message), some in cases.items()
+    ]
+    names = ("Data set", "Seeds", "Status", "Message")
+    return Table(title, "Method", [Column(n, words=True) for n in names], rows) if rows else None
