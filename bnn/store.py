@@ -34,6 +34,7 @@ from bnn.run import Arrays, NoRun, Run
 
 FOLDER_NAME = re.compile(r"\w[\w .+-]{0,99}", re.ASCII)
 STALE = 3600.0  # seconds after which a temporary file has lost its writer; saving takes far less
+OWN_ROWS = ("train", "unseen", "grid")  # all other conditions are the test rows, disturbed
 AXES = {"probs": ("class",), "x": ("feature",)}  # after the points; most quantities have no more
 
 
@@ -207,7 +208,7 @@ def _place_of(name: str, axes: int) -> tuple[str, str, tuple[str, ...]]:
         return "log_likelihood", "y", ("chain", "draw", "test_point")
     group, variable = ("observed_data", "y") if name == "test_y" else ("predictions", _quote(name))
     condition, _, quantity = name.partition("_")
-    points = f"{condition}_point" if condition in ("unseen", "grid") else "test_point"
+    points = f"{condition}_point" if condition in OWN_ROWS else "test_point"
     named = ("class",) if name == "test_y" else AXES.get(quantity, ())
     others = tuple(f"{_quote(name)}_dim_{axis}" for axis in range(1, axes))
     return group, variable, (points, *(named if len(named) == axes - 1 else others))[:axes]

@@ -56,6 +56,8 @@ def some_arrays(seed=0):
         "test_draw_log_prob": -rng.exponential(size=(DRAWS, POINTS)),
         "unseen_entropy": rng.random(71),
         "unseen_mutual_information": rng.random(71),
+        "train_x": rng.normal(size=(55, 2)),
+        "train_y": rng.integers(0, CLASSES, 55),
         "grid_x": rng.normal(size=(40, 2)),
         "grid_probs": rng.dirichlet(np.ones(CLASSES), 40),
     }

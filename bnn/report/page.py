@@ -48,7 +48,7 @@ def render(
         runs: all of the study, in any order; those that did not finish are listed as such.
         arrays: finds the arrays of a run, as `Store.arrays` does.
         baseline: the method that the others are compared with.
-        notes: what else went wrong, such as a file of runs that could not be read.
+        notes: what else a reader must know first, such as that this was a quick look.
     """
     runs = sorted(runs, key=lambda r: (r.dataset, r.design, r.method, r.split, r.seed, r.key))
     parts = list(groups(runs, baseline, arrays))
