@@ -3,4 +3,36 @@
 The public names, re-exported; nothing is computed here.
 """
 
-__version__ = "0.1.0"
+from bnn import data, likelihoods, priors
+from bnn.data import Dataset, from_arrays
+from bnn.errors import InputError
+from bnn.methods import MAP, METHODS, MLE, DeepEnsemble, MCDropout, MeanField, Under
+from bnn.networks import MLP
+from bnn.optimise import Training
+from bnn.posterior import Posterior, predict
+from bnn.problem import Problem
+from bnn.scores import score
+from bnn.study import Study
+
+__all__ = [
+    "MAP",
+    "METHODS",
+    "MLE",
+    "MLP",
+    "Dataset",
+    "DeepEnsemble",
+    "InputError",
+    "MCDropout",
+    "MeanField",
+    "Posterior",
+    "Problem",
+    "Study",
+    "Training",
+    "Under",
+    "data",
+    "from_arrays",
+    "likelihoods",
+    "predict",
+    "priors",
+    "score",
+]

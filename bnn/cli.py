@@ -34,9 +34,7 @@ def report(
     page.check_writable(target)
     found = store.load(study)
     if not found:
-        raise InputError(
-            f"runs of {study!r} in {str(runs)!r}", "none", "Run the experiment first."
-        )
+        raise InputError(f"runs of {study!r} in {str(runs)!r}", "none", "Run the experiment first.")
     question = found[0].provenance.get("question", "")
     page.write(target, page.render(study, question, found, store.arrays))
     typer.echo(f"Report: {target}")

@@ -67,12 +67,10 @@ def execute(batches: Sequence[Batch], store: Store, *, workers: int, console: Co
 
         if workers <= 1:
             with one_thread():
-                for row, shard in zip(rows, shards, strict=True):
-                    _work(shard, store, lambda share, row=row: bar.update(row, completed=share))
+                for i, shard in enumerate(shards):
+                    _work(shard, store, partial(update, i))
         else:
-            _share_out(
-                shards, store, workers, lambda i, share: bar.update(rows[i], completed=share)
-            )
+            _share_out(shards, store, workers, update)
 
 
 def _work(batch: Batch, store: Store, tell: Tell) -> None:

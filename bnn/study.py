@@ -123,15 +123,9 @@ def command_line(study: Study) -> None:
         quick: Annotated[
             bool, typer.Option("--quick", help="A first look: few seeds, few draws.")
         ] = False,
-        methods: Annotated[
-            str | None, typer.Option(help=f"Of {', '.join(m.name for m in study.methods)}.")
-        ] = None,
-        datasets: Annotated[
-            str | None, typer.Option(help=f"Of {', '.join(study.datasets)}.")
-        ] = None,
-        seeds: Annotated[
-            int | None, typer.Option(help=f"Replicas; {study.seeds} if not said.")
-        ] = None,
+        methods: Annotated[str | None, typer.Option(help="Some of the methods below.")] = None,
+        datasets: Annotated[str | None, typer.Option(help="Some of the data sets below.")] = None,
+        seeds: Annotated[int | None, typer.Option(help="How many replicas.")] = None,
         runs: Annotated[Path, typer.Option(help="Folder of finished runs.")] = Path("runs"),
         report: Annotated[Path | None, typer.Option(help="The report's file.")] = None,
         workers: Annotated[
@@ -166,9 +160,10 @@ def command_line(study: Study) -> None:
         if failed:
             raise typer.Exit(1)
 
-    run.__doc__ = study.question
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(run)
+    methods = ",".join(method.name for method in study.methods)
+    names = f"Methods: {methods}. Data sets: {','.join(study.datasets)}. Replicas: {study.seeds}."
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(help=study.question, epilog=names)(run)
     app()
 
 
