@@ -39,7 +39,7 @@ def calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> 
     Reference: Guo et al. (2017), https://proceedings.mlr.press/v70/guo17a.html
     """
     edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype)[1:-1]
-    gaps = _binned(torch.bucketize(confidence, edges), correct - confidence, bins)
+    gaps = _binned(torch.bucketize(confidence.contiguous(), edges), correct - confidence, bins)
     return gaps.abs().sum(-1) / confidence.shape[-1]
 
 
@@ -88,8 +88,13 @@ def squared_calibration_error_debiased(
     variance of the labels, which is the same when the confidences within a bin are equal; where
     they are not, subtracting the variance of d keeps calibrated models at zero exactly.
 
-    The variance of U_b is 4 m^2 v / n_b + 2 v^2 / (n_b (n_b - 1)), with m^2 estimated by U_b (at
-    least 0) and v by the sample variance of d in the bin.
+    With m, v the mean and variance of d in a bin and D = m^2 + v, the variance of U_b is
+
+        (4 (n - 2) m^2 v + 2 D^2) / (n (n - 1)),  n = n_b,
+
+    where m^2 is estimated by U_b, v by the sample variance and D^2 by the mean of d_i^2 d_j^2 over
+    pairs. The sum of the first terms is kept from falling below 0, which makes the error up to 15 %
+    too large for calibrated models.
 
     Arguments:
         confidence, correct: `[..., N]`, N at least 2.
@@ -111,12 +116,15 @@ def squared_calibration_error_debiased(
     gap = (correct - confidence).gather(-1, order)
     place = (torch.arange(points) * bins // points).expand_as(gap)
     size = _binned(place, torch.ones_like(gap), bins)
+    pairs = size * (size - 1)
     total, squares = _binned(place, gap, bins), _binned(place, gap.square(), bins)
-    pairs = (total.square() - squares) / (size * (size - 1))
-    variance = ((squares - total.square() / size) / (size - 1)).clamp(min=0)
-    spread = 4 * pairs.clamp(min=0) * variance / size + 2 * variance**2 / (size * (size - 1))
+    product = (total.square() - squares) / pairs
+    variance = (squares - total.square() / size) / (size - 1)
+    second = (squares.square() - _binned(place, gap**4, bins)) / pairs
     share = size / points
-    return (share * pairs).sum(-1), (share**2 * spread).sum(-1).sqrt()
+    shifted = (share**2 * 4 * (size - 2) * product * variance / pairs).sum(-1).clamp(min=0)
+    around_zero = (share**2 * 2 * second / pairs).sum(-1).clamp(min=0)
+    return (share * product).sum(-1), (shifted + around_zero).sqrt()
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,9 @@ def reliability(
     forecast, place, count = _tied(confidence)
     hits = np.bincount(place, correct.flatten().numpy())
     knots = np.unique(np.linspace(0, len(forecast) - 1, KNOTS).round().astype(int))
-    draws = np.random.default_rng(seed).binomial(count, forecast, (simulations, len(count)))
+    draws = np.random.default_rng(seed).binomial(
+        count, forecast.clip(0, 1), (simulations, len(count))
+    )
     curves = [_isotonic(drawn / count, count)[knots] for drawn in draws]
     low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Reliability(forecast[knots], _isotonic(hits / count, count)[knots], low, high, level)

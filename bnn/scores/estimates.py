@@ -66,7 +66,10 @@ def draw_error(
 
         se^2 = (G - 1) / G sum_g (t_g - mean t)^2,  t_g the statistic without group g
 
-    All points share the draws, so the statistic is to be the whole score, not that of a point.
+    All points share the draws, so the statistic is to be the whole score, not that of a point. In a
+    score that counts (accuracy, coverage, calibration error, AUROC) a point that flips counts in
+    full, however little the draws have changed: there the error is too large, at times by a factor
+    of two.
 
     Arguments:
         statistic: from the numbers of the kept groups to values `[R]` by name.
@@ -75,7 +78,7 @@ def draw_error(
     Returns:
         Standard errors by name, `[R]`.
 
-    Reference: Kott (2001), https://www.scb.se/dokumentation/statistiska-metoder/JOS-archive/
+    Reference: Busing, Meijer, van der Leeden (1999), https://doi.org/10.1023/A:1008800423698
     """
     every = range(groups)
     without = [statistic([kept for kept in every if kept != group]) for group in every]
