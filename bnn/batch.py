@@ -25,7 +25,7 @@ from bnn.optimise import Progress, silent
 from bnn.posterior import Posterior
 from bnn.priors import Prior
 from bnn.problem import Problem
-from bnn.run import Arrays, Cost, Run, key_of
+from bnn.run import Arrays, Cost, Design, Run, key_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Batch:
         network, prior, likelihood: the problem; the network's device is where it is computed.
         method: how it is solved.
         seeds: one replica each.
+        design: "resplit" where every seed draws its own split, "fixed" where all share one.
         draws: networks averaged in a prediction, where there is a choice.
         provenance: what else a reader of a run may want to know.
     """
@@ -49,6 +50,7 @@ class Batch:
     likelihood: Likelihood | None
     method: Method
     seeds: tuple[int, ...]
+    design: Design
     draws: int
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,54 +69,77 @@ class Batch:
     def runs(self, progress: Progress = silent) -> list[tuple[Run, Arrays]]:
         """Fit and evaluate all replicas.
 
-        A replica that diverges becomes a run that says so, beside the others. If the fit itself
-        fails, all replicas become failed runs, with the reason.
+        A replica that diverges, or whose predictions cannot be scored, becomes a run that says so,
+        beside the others. If the fit itself fails, all replicas do.
 
         Raises:
             InputError: if the method cannot serve the problem as posed.
         """
+        problem = Problem.of(self.data, self.network, self.prior, self.likelihood)
         try:
-            return self._fit(progress)
+            posterior = self.method.fit(problem, self.seeds, progress)
         except InputError:
             raise
         except Exception as error:  # a study goes on without the method that failed
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            trace = {"traceback": traceback.format_exc()}
-            return [
-                (self._run(seed, status="failed", message=reason, provenance=trace), {})
-                for seed in self.seeds
-            ]
-
-    def _fit(self, progress: Progress) -> list[tuple[Run, Arrays]]:
-        problem = Problem.of(self.data, self.network, self.prior, self.likelihood)
-        posterior = self.method.fit(problem, self.seeds, progress)
-        sound = [r for r, diverged in enumerate(posterior.fit.diverged) if not diverged]
+            return [(self._failed(seed, error), {}) for seed in self.seeds]
         began = time.perf_counter()
-        data = self.data.take(sound) if self.data.replicas > 1 else self.data
-        found = evaluate(posterior.take(sound), data, self.draws) if sound else []
-        seconds = (time.perf_counter() - began) / max(len(sound), 1)
+        found = self._evaluations(posterior)
         cost = Cost(
             batch_seconds=posterior.fit.seconds,
             replicas=len(self.seeds),
-            predict_seconds=seconds,
+            predict_seconds=(time.perf_counter() - began) / len(self.seeds),
             parameters=problem.layout.size,
             draws=posterior.draws(self.draws),
         )
-        evaluations = dict(zip(sound, found, strict=True))
-        return [
-            self._record(posterior, r, evaluations.get(r), cost) for r in range(len(self.seeds))
-        ]
+        made = []
+        for r, evaluation in enumerate(found):
+            run, arrays = self._made(posterior, r, evaluation)
+            made.append((replace(run, curve=posterior.fit.curves[r], cost=cost), arrays))
+        return made
 
-    def _record(
-        self, posterior: Posterior, r: int, evaluation: Evaluation | None, cost: Cost
+    def _evaluations(self, posterior: Posterior) -> list[Evaluation | Exception | None]:
+        """Return what became of each replica's predictions; None where the fit diverged."""
+        sound = [r for r, diverged in enumerate(posterior.fit.diverged) if not diverged]
+
+        def of(replicas: list[int]) -> list[Evaluation]:
+            data = self.data.take(replicas) if self.data.replicas > 1 else self.data
+            return evaluate(posterior.take(replicas), data, self.draws)
+
+        found: dict[int, Evaluation | Exception] = {}
+        try:
+            found.update(zip(sound, of(sound) if sound else [], strict=True))
+        except Exception:  # one of them cannot be scored: find out which
+            for r in sound:
+                try:
+                    (found[r],) = of([r])
+                except Exception as error:
+                    found[r] = error
+        return [found.get(r) for r in range(len(self.seeds))]
+
+    def _made(
+        self, posterior: Posterior, r: int, evaluation: Evaluation | Exception | None
     ) -> tuple[Run, Arrays]:
-        curve = posterior.fit.curves[r]
+        seed = self.seeds[r]
         if evaluation is None:
-            message = f"the loss was no longer finite in epoch {len(curve.train)}"
-            run = self._run(self.seeds[r], status="diverged", message=message)
-            return replace(run, curve=curve, cost=cost), {}
-        run = self._run(self.seeds[r], status="finished", message=_remark(posterior, r))
-        return replace(run, curve=curve, cost=cost, scores=evaluation.scores), evaluation.arrays
+            epoch = len(posterior.fit.curves[r].train)
+            message = f"the loss was no longer finite in epoch {epoch}"
+            return self._run(seed, status="diverged", message=message), {}
+        if isinstance(evaluation, Exception):
+            return self._failed(seed, evaluation), {}
+        run = self._run(seed, status="finished", message=_remark(posterior, r))
+        return replace(run, scores=evaluation.scores), evaluation.arrays
+
+    def _failed(self, seed: int, error: Exception) -> Run:
+        message = (
+            str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        )
+        trace = "".join(traceback.format_exception(error))
+        return self._run(
+            seed,
+            status="failed",
+            message=(message.splitlines() or [""])[0],
+            provenance={"traceback": trace},
+        )
 
     def _run(self, seed: int, **fields: Any) -> Run:
         fields["provenance"] = {
@@ -136,7 +161,7 @@ class Batch:
             method=self.method.name,
             seed=seed,
             split=self._split(seed),
-            design="resplit" if self.data.replicas > 1 else "fixed",
+            design=self.design,
             settings={**self._settings(seed), "label": self.method.label},
             **fields,
         )
@@ -152,6 +177,7 @@ class Batch:
             "data": self.data.provenance.sha256,
             "split": self._split(seed),
             "seed": seed,
+            "design": self.design,
             "network": repr(self.network),
             "prior": repr(self.prior),
             "likelihood": repr(self.likelihood),

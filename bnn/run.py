@@ -19,6 +19,7 @@ from bnn.optimise import Curve
 SCHEMA = 1  # raised whenever a field changes its meaning
 
 Arrays = Mapping[str, np.ndarray]
+Design = Literal["resplit", "fixed"]
 Status = Literal["finished", "diverged", "failed"]
 
 
@@ -45,7 +46,7 @@ class Cost:
 
     batch_seconds: float  # wall clock of the fit of the whole batch
     replicas: int  # in that batch
-    predict_seconds: float  # per replica: test, shifted and unseen rows
+    predict_seconds: float  # per replica: predicting and scoring test, shifted and unseen rows
     parameters: int  # weights of one network
     draws: int  # networks averaged in a prediction
 
@@ -74,7 +75,7 @@ class Run:
     method: str
     seed: int
     split: int
-    design: Literal["resplit", "fixed"]  # does every seed draw its own split?
+    design: Design  # does every seed draw its own split?
     status: Status
     message: str  # why a run did not finish, or what to know about one that did
     settings: Mapping[str, Any]  # method, network, prior, likelihood, draws, dtype, data hash

@@ -101,6 +101,7 @@ class Study:
                         likelihood=self.likelihood,
                         method=method,
                         seeds=seeds,
+                        design="resplit" if self.resplit else "fixed",
                         draws=self.draws,
                         provenance=provenance,
                     )

@@ -155,22 +155,46 @@ def test_one_split_can_be_shared_by_all_seeds(shell: Shell) -> None:
     assert {run.seed for run in shell.runs} == {0, 1, 2}
 
 
-def test_a_diverged_replica_stands_beside_the_others(shell: Shell) -> None:
-    def broken(splits: Sequence[int]) -> Dataset:
-        # One row is so far out that a replica overflows if, and only if, it trains on it.
-        data = blobs(splits)
-        x = data.x.clone()
-        x[int(data.split.train[0][0])] = 1e38
-        return replace(data, x=x, scale_inputs="feature")
+class Fragile(MLP):
+    """A network without an answer for rows that stand out."""
 
-    study = replace(STUDY, datasets={"blobs": broken}, methods=(MLE(FEW), MAP(FEW)))
-    code, _ = shell(study=study)
-    assert code == 0
-    statuses = {(run.method, run.seed): run.status for run in shell.runs}
-    assert set(statuses.values()) <= {"finished", "diverged"}
-    assert len(statuses) == 6
-    page = (shell.folder / "reports" / "tiny.html").read_text()
-    assert ("diverged" in statuses.values()) == ("no longer finite" in page)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.where(x.abs() < 6, x, torch.nan))
+
+    def batched(self, weights, x, masks):
+        return super().batched(weights, torch.where(x.abs() < 6, x, torch.nan), masks)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_one_replica_that_goes_wrong_stands_beside_the_others(shell: Shell, part: str) -> None:
+    def outlying(splits: Sequence[int]) -> Dataset:
+        data = blobs(splits)
+        # A row that seed 0 meets in this part, and seed 1 among its calibration rows, unused here.
+        own, unused = getattr(data.split, part)[0], data.split.calibration[1]
+        x = data.x.clone()
+        x[min(set(own.tolist()) & set(unused.tolist()))] = 1e3
+        return replace(data, x=x)
+
+    study = replace(
+        STUDY,
+        datasets={"blobs": outlying},
+        network=lambda data: Fragile(3, [8], 2),
+        methods=(MLE(FEW), MAP(FEW)),
+        seeds=2,
+    )
+    code, text = shell(study=study)
+    found = {(run.method, run.seed): run.status for run in shell.runs}
+    wrong = {"train": "diverged", "test": "failed"}[part]
+    assert found == {
+        ("mle", 0): wrong,
+        ("mle", 1): "finished",
+        ("map", 0): wrong,
+        ("map", 1): "finished",
+    }
+    assert code == (1 if wrong == "failed" else 0), text
+    assert "Traceback" not in text
+    words = {"train": "no longer finite in epoch 1", "test": "finite"}[part]
+    assert words in (shell.folder / "reports" / "tiny.html").read_text()
 
 
 class Faulty:
@@ -258,7 +282,7 @@ def test_runs_of_a_newer_version_stop_the_study(shell: Shell) -> None:
 
 def test_a_key_changes_with_all_that_determines_a_run() -> None:
     data = blobs((0, 1))
-    batch = Batch("tiny", data, network(data), Normal(1.0), None, MLE(FEW), (0, 1), 10)
+    batch = Batch("tiny", data, network(data), Normal(1.0), None, MLE(FEW), (0, 1), "resplit", 10)
     variants = [
         batch,
         replace(batch, method=MLE(Training(epochs=4))),
@@ -267,6 +291,7 @@ def test_a_key_changes_with_all_that_determines_a_run() -> None:
         replace(batch, network=MLP(3, [9], 2)),
         replace(batch, network=network(data).double()),
         replace(batch, draws=11),
+        replace(batch, design="fixed"),
         replace(batch, data=moons((0, 1)), network=MLP(2, [8], 2)),
         replace(batch, method=DeepEnsemble(3, MLE(FEW))),
     ]
