@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bnn.plots.style import new_axes, plain, style_of, tidy
+from bnn.plots.style import legend, new_axes, plain, style_of, tidy
 from bnn.plots.svg import METHOD
 
 
@@ -20,7 +20,7 @@ def cost(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw quality against seconds, one labelled point per method.
+    """Draw quality against seconds, one point per method.
 
     Arguments:
         points: seconds of training per replica, score, and its standard error, by method.
@@ -29,22 +29,17 @@ def cost(
         title: shown above.
         ax: where to draw; a new figure if absent.
     """
-    ax = ax or new_axes(4.2, 2.6)
+    ax = ax or new_axes(5.0, 2.6)
     for method, (seconds, value, error) in points.items():
         look = style_of(method)
         yerr = error if np.isfinite(error) else None
-        ax.errorbar(seconds, value, yerr=yerr, **look.point, linewidth=1.2, gid=METHOD + method)
-        ax.annotate(
-            plain((labels or {}).get(method, method), 24),
-            (seconds, value),
-            xytext=(6, 5),
-            textcoords="offset points",
-            fontsize=8,
-            gid=METHOD + method,
-        )
+        name = plain((labels or {}).get(method, method))
+        marks = {**look.point, "linestyle": "none", "elinewidth": 1.2}
+        ax.errorbar(seconds, value, yerr=yerr, label=name, **marks, gid=METHOD + method)
     ax.set_xscale("log")
-    ax.margins(x=0.22, y=0.18)
+    ax.margins(x=0.12, y=0.12)
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
+    legend(ax, loc="center left", bbox_to_anchor=(1.02, 0.5))
     return tidy(ax, "seconds of training per replica", y, title)

@@ -40,7 +40,8 @@ def probability(
     if two and values.min() < 0.5 < values.max():
         ax.tricontour(grid[:, 0], grid[:, 1], values, levels=[0.5], colors=DARK, linewidths=0.9)
     _points(ax, train_x, train_y)
-    return tidy(ax, title=title)
+    what = "probability of the second class" if two else "probability of the likeliest class"
+    return tidy(ax, what, title=title)
 
 
 def doubt(
@@ -65,7 +66,7 @@ def doubt(
     """
     ax = _surface(grid, values, 0.0, float(np.log(classes)), "cividis", ax)
     _points(ax, train_x, train_y)
-    return tidy(ax, title=title)
+    return tidy(ax, "entropy (nats)", title=title)
 
 
 def _surface(

@@ -22,7 +22,7 @@ from bnn.plots.style import INK, UNSEEN, visible
 
 METHOD = "method:"  # a gid that starts so becomes the attribute data-method
 REFERENCE = re.compile(r"(?<=url\(#)[\w.-]+|(?<=^#)[\w.-]+")  # not a colour within a style
-NUMBER = re.compile(r"-?\d+\.\d{3,}")
+NUMBER = re.compile(r"-?\d+\.\d{2,}")
 POINTS_TO_PIXELS = 4 / 3
 
 
@@ -35,7 +35,7 @@ def svg(figure: Figure, title: str, description: str) -> str:
         description: what a reader would see in it, in a sentence.
     """
     title, description, raw = visible(title), visible(description), _draw(figure)
-    prefix = "f" + hashlib.sha256(f"{title}\0{description}\0{raw}".encode()).hexdigest()[:10]
+    prefix = "f" + hashlib.sha256(f"{title}\0{description}\0{raw}".encode()).hexdigest()[:8]
     root = ElementTree.fromstring(raw)
     for element in list(root):
         if element.tag.endswith("metadata"):
@@ -46,6 +46,8 @@ def svg(figure: Figure, title: str, description: str) -> str:
         element.tag = element.tag.rpartition("}")[2]
         element.attrib = dict(_attributes(element.attrib, names))
         element.text, element.tail = (element.text or "").strip(), None
+    for element in root.iter("g"):
+        _hoist(element)
     _introduce(root, prefix, title, description)
     return ElementTree.tostring(root, encoding="unicode")
 
@@ -87,7 +89,7 @@ def _attributes(found: dict[str, str], names: dict[str, str]) -> Iterator[tuple[
         elif name == "style":
             yield from _presentation(value, names)
         elif name in ("d", "x", "y"):
-            yield name, NUMBER.sub(lambda found: f"{float(found[0]):.2f}", " ".join(value.split()))
+            yield name, _brief(value)
         elif name == "href" and value.startswith("data:"):
             yield name, "".join(value.split())
         else:
@@ -101,6 +103,24 @@ def _presentation(style: str, names: dict[str, str]) -> Iterator[tuple[str, str]
         if name in ("font-family", "image-rendering"):  # the page's letters, and smooth images
             continue
         yield name, "currentColor" if value == INK else _renamed(value, names)
+
+
+def _hoist(group: ElementTree.Element) -> None:
+    """Give a group what all of its markers have in common."""
+    if len(group) < 2 or any(child.tag != "use" for child in group):
+        return
+    first, *others = (child.attrib for child in group)
+    for name, value in list(first.items()):
+        if name != "href" and all(other.get(name) == value for other in others):
+            group.attrib[name] = value
+            for child in group:
+                del child.attrib[name]
+
+
+def _brief(path: str) -> str:
+    """Return coordinates to a tenth of a point; after M, pairs of numbers are lines anyway."""
+    short = NUMBER.sub(lambda found: f"{float(found[0]):.1f}", " ".join(path.split()))
+    return short if "C" in short or "Q" in short else short.replace(" L ", " ")
 
 
 def _renamed(value: str, names: dict[str, str]) -> str:

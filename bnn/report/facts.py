@@ -25,6 +25,9 @@ def facts(runs: Sequence[Run]) -> list[tuple[str, str]]:
         ("Versions", _all(_pairs(run.provenance.get("versions")) for run in runs)),
         ("Machine", _all(_pairs(run.provenance.get("machine")) for run in runs)),
         ("Threads", _all(run.provenance.get("threads") for run in runs)),
+        ("Network", _all(_line(run.settings.get("network")) for run in runs)),
+        ("Prior", _all(run.settings.get("prior") for run in runs)),
+        ("Likelihood", _all(run.settings.get("likelihood") for run in runs)),
         ("Number type", _all(run.settings.get("dtype") for run in runs)),
         ("Device", _all(run.settings.get("device") for run in runs)),
     ]
@@ -35,11 +38,11 @@ def sources(groups: Sequence[Group]) -> list[Table]:
     """Return where the data come from, what was trained on them, and how."""
     if not groups:
         return []
-    data = ("Rows", "Source", "Licence", "SHA-256", "Network", "Prior", "Likelihood")
+    data = ("Rows", "Source", "Licence", "SHA-256")
     rows = []
     for group in groups:
         known = [{**run.settings, **run.provenance} for run in group.runs]
-        columns = ("source", "licence", "data_sha256", "network", "prior", "likelihood")
+        columns = ("source", "licence", "data_sha256")
         shown = [_all(k.get(name) for k in known) for name in columns]
         size = _all(_pairs(k.get("rows")) for k in known)
         rows.append(Row(group.dataset, [textual(size), *map(textual, shown)]))
@@ -111,6 +114,13 @@ def _all(values: Iterable[Any]) -> str:
     """Return the distinct values, a dash for none."""
     found = dict.fromkeys(str(value) for value in values if value not in (None, ""))
     return "; ".join(found) or DASH
+
+
+def _line(text: Any) -> str | None:
+    """Return text on one line, as a network's own description is not."""
+    if text is None:
+        return None
+    return " ".join(str(text).split()).replace("( ", "(").replace(" )", ")")
 
 
 def _pairs(values: Any) -> str:

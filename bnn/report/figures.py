@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.markers import MarkerStyle
 
 from bnn import plots
 from bnn.metrics.calibration import Reliability
@@ -44,11 +45,15 @@ def key(method: str) -> Markup:
     look = style_of(method)
     colour = "currentColor" if look.colour == INK else look.colour
     dashes = ",".join(f"{length * 1.2:g}" for length in look.dash[1]) or "none"
+    shape = MarkerStyle(look.marker)
+    outline = shape.get_path().transformed(shape.get_transform()).to_polygons()
+    corners = np.array(outline[0]) * (7, -7) + (13, 5)
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
     return Markup(
         '<svg class="key" viewBox="0 0 26 10" width="26" height="10" aria-hidden="true">'
         '<line x1="0" y1="5" x2="26" y2="5" stroke="{0}" stroke-width="1.8"'
-        ' stroke-dasharray="{1}"/><circle cx="13" cy="5" r="3.2" fill="{0}"/></svg>'
-    ).format(colour, dashes)
+        ' stroke-dasharray="{1}"/><polygon points="{2}" fill="{0}"/></svg>'
+    ).format(colour, dashes, points)
 
 
 def reliability(group: Group) -> Iterator[Figure]:
@@ -84,7 +89,7 @@ def _outside(curve: Reliability) -> str:
     if below + above == 0.0:
         return "The first replica's curve stays within its band."
     side = "below it (overconfident)" if below >= above else "above it (underconfident)"
-    share = f"{below + above:.0%} of its rows, mostly {side}"
+    share = f"{100 * (below + above):.0f} % of its rows, mostly {side}"
     return f"The first replica's curve leaves its band for {share}."
 
 
@@ -132,8 +137,8 @@ def _surfaces(
     label, probs, doubt = group.labels[method], arrays["grid_probs"], arrays["grid_entropy"]
     train = arrays.get("train_x"), arrays.get("train_y")
     views = (
-        (plots.probability(inputs, probs, *train, title=f"{label}: probability"), "Probability"),
-        (plots.doubt(inputs, doubt, probs.shape[1], *train, title="entropy (nats)"), "Entropy"),
+        (plots.probability(inputs, probs, *train, title=label), "Probability"),
+        (plots.doubt(inputs, doubt, probs.shape[1], *train, title=" "), "Entropy"),
     )
     far = np.abs(inputs - inputs.mean(0)).max(1) >= 0.9 * np.abs(inputs - inputs.mean(0)).max()
     words = f"Mean entropy at the rim of the picture: {doubt[far].mean():.2f} nats."

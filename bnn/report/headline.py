@@ -73,7 +73,7 @@ def _sorted_out(group: Group, where: str, found: dict[str, Difference]) -> Itera
         yield f"Worse: {'; '.join(_claim(group, m, found[m]) for m in by['worse'])}."
     if by["undecided"]:
         names = listed(_undecided(group, m, found[m]) for m in by["undecided"])
-        yield f"Undecided: {names}."
+        yield f"Undecided, with the differences that remain possible in nats per row: {names}."
 
 
 def _claim(group: Group, method: str, d: Difference) -> str:
@@ -87,4 +87,4 @@ def _claim(group: Group, method: str, d: Difference) -> str:
 
 
 def _undecided(group: Group, method: str, d: Difference) -> str:
-    return f"{group.labels[method]} (difference {interval(d.low, d.high)} nats)"
+    return f"{group.labels[method]} {interval(d.low, d.high)}"

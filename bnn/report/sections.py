@@ -12,7 +12,7 @@ from bnn.report.compare import POINTWISE, cost_ratio, differences, seconds, valu
 from bnn.report.figures import Figure
 from bnn.report.group import Group
 from bnn.report.tables import Table
-from bnn.report.words import count, design_sentence, phrase, short
+from bnn.report.words import count, design_sentence, multiple, phrase, short
 from bnn.scores import SCORES
 from bnn.statistics import Difference
 
@@ -44,7 +44,8 @@ class Section:
 def section(group: Group, anchor: str, company: Sequence[Group]) -> Section:
     """Return the section of a group; parts without content are left out."""
     twice = sum(other.dataset == group.dataset for other in company) > 1
-    title = short(group.dataset) + (f", {DESIGNS[group.design]}" if twice else "")
+    title = f"Results on {short(group.dataset)}"
+    title += f", {DESIGNS[group.design]}" if twice else ""
     parts = [part for part in _parts(group) if part.tables or part.figures or part.wide]
     return Section(title, anchor, _summary(group), parts)
 
@@ -167,9 +168,10 @@ def _cost(group: Group) -> Iterator[Figure]:
     if len(points) < 2:
         return
     ax = plots.cost(points, labels=group.labels, y="negative log-likelihood (nats)")
-    ratios = [r for m in points if (r := cost_ratio(group, m)) is not None]
+    dearest = max(points, key=lambda method: points[method][0])
+    ratio = cost_ratio(group, dearest)
     words = "Lower is better, left is cheaper; bars are one standard error."
-    if ratios:
-        words += f" The dearest takes {max(ratios):.3g} times the baseline's training time."
+    words += f" {group.labels[dearest]} takes longest to train"
+    words += "." if ratio is None else f", {multiple(ratio)} the time of the baseline."
     title = f"Log-likelihood against training time on {group.dataset}"
     yield Figure("", (figures.drawing(ax, title, words),), words)

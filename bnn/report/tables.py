@@ -37,7 +37,7 @@ class Cell:
     """What stands in a field of a table."""
 
     text: str
-    second: str = ""  # below, smaller
+    notes: Sequence[str] = ()  # below, smaller, a line each
     sort: str = ""  # what a column is sorted by; empty sorts last
     mark: bool = False  # among the best
     words: bool = False  # set as words, not as a number
@@ -75,15 +75,15 @@ class Table:
 NOTHING = Cell(DASH)
 
 
-def numeric(text: str, by: float, second: str = "", mark: bool = False) -> Cell:
+def numeric(text: str, by: float, *notes: str, mark: bool = False) -> Cell:
     """Return a field that sorts by a number."""
     key = "" if math.isnan(by) else str(by).replace("inf", "Infinity")
-    return Cell(text, second, key, mark)
+    return Cell(text, notes, key, mark)
 
 
-def textual(text: str, second: str = "") -> Cell:
+def textual(text: str, *notes: str) -> Cell:
     """Return a field of words."""
-    return Cell(text, second, text, words=True)
+    return Cell(text, notes, text, words=True)
 
 
 def head(name: str, condition: str = "") -> Column:
@@ -117,22 +117,22 @@ def _score(group: Group, method: str, name: str, mark: bool = False) -> Cell:
         return NOTHING
     notes = []
     if name == "ece":
-        notes = [_null(group, method)]
+        notes = _null(group, method)
     elif name == "nll" and (bits := value(group, method, "nll_bits")):
         notes = [f"{number(bits.mean)} bits"]
     if found.sd is not None:
         notes.append(f"sd {rounded(found.sd, decimals_of(found.sd))}")
     if found.draw_error is not None:
         notes.append(f"draws ± {rounded(found.draw_error, decimals_of(found.draw_error))}")
-    return numeric(with_error(found.mean, found.error), found.mean, " · ".join(notes), mark)
+    return numeric(with_error(found.mean, found.error), found.mean, *notes, mark=mark)
 
 
-def _null(group: Group, method: str) -> str:
+def _null(group: Group, method: str) -> list[str]:
     null, top = (value(group, method, f"ece_null{end}") for end in ("", "_95"))
     if null is None:
-        return "null unknown"
-    reach = f", 95 % below {number(top.mean, 2)}" if top else ""
-    return f"if calibrated {number(null.mean, 2)}{reach}"
+        return ["null unknown"]
+    reach = f", 95 % < {number(top.mean, 2)}" if top else ""
+    return [f"if calibrated {number(null.mean, 2)}{reach}"]
 
 
 def doubt(group: Group) -> Table | None:
@@ -166,13 +166,16 @@ def differences(
         for m in group.finished
         if m in found or m in missing
     ]
-    against = group.labels[group.baseline]
-    return Table(f"{kind.label}: difference to {against}", "Method", columns, rows)
+    scopes = {d.scope for d in found.values()}
+    title = f"{kind.label}: difference to {group.labels[group.baseline]}"
+    if len(scopes) == 1:
+        title += f", {scopes.pop()}"
+    return Table(title, "Method", columns, rows)
 
 
 def _difference(difference: Difference | None, better: str | None, why: str) -> list[Cell]:
     if difference is None:
-        return [NOTHING] * 5 + [textual("not compared", why)]
+        return [*[NOTHING] * 5, textual("not compared", why)]
     d = difference
     naive = NOTHING
     if d.naive_low is not None and d.naive_high is not None:
@@ -185,7 +188,7 @@ def _difference(difference: Difference | None, better: str | None, why: str) -> 
         naive,
         numeric(probability(p), p),
         numeric(str(d.replicas), d.replicas),
-        textual(verdict(d, better), d.scope),
+        textual(verdict(d, better)),
     ]
 
 

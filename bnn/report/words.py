@@ -55,7 +55,7 @@ def interval(low: float, high: float) -> str:
 
 def probability(p: float) -> str:
     """Return a p-value; below 0.001 its size says nothing more."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def multiple(ratio: float) -> str:
@@ -81,8 +81,9 @@ def short(name: str) -> str:
 
 
 def phrase(label: str) -> str:
-    """Return a label as it stands within a sentence; abbreviations keep their capitals."""
-    return label if label[:2].isupper() else label[:1].lower() + label[1:]
+    """Return a label as it stands within a sentence; names keep their capitals."""
+    proper = label[:2].isupper() or label.startswith("Brier")
+    return label if proper else label[:1].lower() + label[1:]
 
 
 def ranges(values: Iterable[int]) -> str:
