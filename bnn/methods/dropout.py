@@ -39,10 +39,7 @@ class MCDropout:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if not (0 <= self.rate < 1 and 0 <= self.input_rate < 1):
-            raise InputError(
-                "dropout rates in [0, 1)", f"{self.rate} and {self.input_rate}", "0.1 is usual."
-            )
+        _check_rates({"hidden": self.rate, "input": self.input_rate})
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""
@@ -74,6 +71,7 @@ class MCDropout:
             site: own.get(site, self.input_rate if site == "input" else self.rate)
             for site in problem.network.mask_shapes
         }
+        _check_rates(rates)
         rates = {site: rate for site, rate in rates.items() if rate > 0}
         if not rates:
             raise InputError(
@@ -82,6 +80,12 @@ class MCDropout:
                 "Give it nn.Dropout layers, or set input_rate above zero.",
             )
         return UnitMasks({site: problem.network.mask_shapes[site] for site in rates}, rates)
+
+
+def _check_rates(rates: Mapping[str, float]) -> None:
+    for site, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise InputError(f"a dropout rate in [0, 1) for {site!r}", str(rate), "0.1 is usual.")
 
 
 @dataclass(frozen=True)

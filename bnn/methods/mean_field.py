@@ -50,6 +50,12 @@ class MeanField:
     reference: ClassVar[str] = "Blundell et al. 2015, https://arxiv.org/abs/1505.05424"
     version: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        if not 0 < self.initial_scale < math.inf:
+            raise InputError(
+                "a positive, finite initial scale", str(self.initial_scale), "0.01 is usual."
+            )
+
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""
         problem = problem.for_seeds(seeds)
