@@ -272,6 +272,31 @@ def test_jackknife_of_a_mean_by_hand():
     assert found == pytest.approx(values.std().item() / math.sqrt(3), rel=1e-12)
 
 
+@pytest.mark.parametrize("make", [classes, reals])
+def test_leaving_out_groups_is_scoring_without_their_draws(make):
+    test, unseen = make(39, draws=23), make(40, draws=23)
+    y = labels(41) if make is classes else targets(41, test)
+    groups = draw_groups(23)
+    assert groups.shape == (7, 3)
+
+    def rescored(kept):
+        draws = groups[kept].flatten()
+        others = {"unseen": unseen.subset(draws)}
+        found = score(test.subset(draws), y, random_draws=False, others=others)
+        return {
+            name: torch.tensor([scores[name].value for scores in found], dtype=torch.float64)
+            for name in found[0]
+        }
+
+    slow = draw_error(rescored, len(groups))
+    for r, scores in enumerate(score(test, y, random_draws=True, others={"unseen": unseen})):
+        for name, kept in scores.items():
+            if name.startswith("ece_null"):
+                assert kept.draw_error is None
+            else:
+                assert kept.draw_error == pytest.approx(slow[name][r].item(), rel=1e-9)
+
+
 def error_to_spread(found, name):
     """Replicas are repetitions here: their spread is the error that each of them estimates."""
     spread = np.std([scores[name].value for scores in found])
