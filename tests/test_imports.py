@@ -8,8 +8,8 @@ import bnn
 ROOT = Path(bnn.__file__).parent
 ORDER = (
     "errors seeds data layout networks priors predictive likelihoods problem optimise posterior "
-    "methods metrics run scores evaluation batch store execution statistics table plots report "
-    "study cli"
+    "exact methods metrics losses run scores evaluation batch store execution statistics table "
+    "plots report study cli"
 ).split()
 
 

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from bnn.errors import InputError
+
 
 def cross_entropy(log_probs: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of each label with its prediction.
@@ -31,6 +33,49 @@ def cross_entropy(log_probs: Tensor, labels: Tensor) -> Tensor:
     if not labels.is_floating_point():
         return -log_probs.gather(-1, labels[..., None]).squeeze(-1)
     return -torch.where(labels > 0, labels * log_probs, 0.0).sum(-1)
+
+
+def divergence(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Return how much of the cross-entropy a perfect prediction would save.
+
+        KL(q || p) = sum_c q_c (log q_c - log p_c) = H(q, p) - H(q), at least 0, and 0 at p = q,
+
+    with 0 log 0 = 0; infinite where q has mass and p has none.
+
+    Arguments:
+        log_probs: log p, `[..., C]`, nats.
+        labels: class numbers `[...]` or label distributions q `[..., C]`.
+
+    Returns:
+        Nats, `[...]`.
+
+    Reference: Kullback and Leibler (1951), https://doi.org/10.1214/aoms/1177729694
+    """
+    q = distribution(labels, log_probs.shape[-1])
+    return torch.where(q > 0, q * (q.log() - log_probs), 0.0).sum(-1)
+
+
+def smoothed(labels: Tensor, classes: int, amount: float) -> Tensor:
+    """Return label distributions mixed with the uniform one.
+
+        (1 - a) q + a / C: also where the cross-entropy with it is smallest
+
+    Arguments:
+        labels: class numbers `[...]` or label distributions `[..., classes]`.
+        classes: C.
+        amount: a, from 0 (the labels as they are) to 1 (uniform).
+
+    Returns:
+        `[..., classes]`.
+
+    Raises:
+        InputError: on an amount outside [0, 1].
+
+    Reference: Szegedy et al. (2016), https://arxiv.org/abs/1512.00567
+    """
+    if not 0 <= amount <= 1:
+        raise InputError("a smoothing from 0 to 1", f"{amount}", "0.1 is usual.")
+    return (1 - amount) * distribution(labels, classes) + amount / classes
 
 
 def bits(nats: Tensor) -> Tensor:

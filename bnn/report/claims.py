@@ -60,7 +60,11 @@ class Claim:
         low, high = self.interval or (self.found, self.found)
         if math.isnan(low) or math.isnan(high):
             return OPEN
-        inside, below, above = low <= self.expected <= high, high < self.expected, low > self.expected
+        inside, below, above = (
+            low <= self.expected <= high,
+            high < self.expected,
+            low > self.expected,
+        )
         if self.relation == "=":
             return SHOWN if inside else REFUTED
         if inside and self.interval:
@@ -173,7 +177,9 @@ def tally(claims: Sequence[Claim]) -> str:
             + ("which holds" if len(identities) == 1 else "all hold")
         )
     if findings:
-        verdicts = [f"{findings.count(v)} {v}" for v in (SHOWN, OPEN, REFUTED, REPORTED) if v in findings]
+        verdicts = [
+            f"{findings.count(v)} {v}" for v in (SHOWN, OPEN, REFUTED, REPORTED) if v in findings
+        ]
         parts.append(f"{_count(findings, 'finding', 'findings')}: {', '.join(verdicts)}")
     return "; ".join(parts)
 
