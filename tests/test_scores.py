@@ -75,6 +75,11 @@ def test_kinds_are_named_once_and_in_order():
     assert [k.name for k in SCORES.values() if k.proper] == ["nll", "nll_bits", "brier", "crps"]
 
 
+def test_the_target_of_a_coverage_is_its_level():
+    targets_of = {kind.name: kind.target for kind in SCORES.values() if kind.target is not None}
+    assert targets_of == {"coverage_50": 0.5, "coverage_90": 0.9, "coverage_95": 0.95}
+
+
 def test_a_condition_does_not_change_the_kind():
     assert kind_of("nll@rotation 30") is SCORES["nll"]
     with pytest.raises(InputError, match="Did you mean 'brier'"):
