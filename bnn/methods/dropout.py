@@ -100,9 +100,9 @@ class UnitMasks:
         sizes = [shape.numel() for shape in self.shapes.values()]
         uniform = streams.uniform(draws, *points, sum(sizes))
         return {
-            site: ((part >= self.rates[site]) / (1 - self.rates[site]))
-            .to(uniform)
-            .unflatten(-1, shape)
+            site: ((part >= self.rates[site]).to(uniform) / (1 - self.rates[site])).unflatten(
+                -1, shape
+            )
             for (site, shape), part in zip(
                 self.shapes.items(), uniform.split(sizes, dim=-1), strict=True
             )
