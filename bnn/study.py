@@ -195,8 +195,9 @@ def carry_out(
     execute(left, store, workers=workers, console=console)
     keys = {key for batch in batches for key in batch.keys.values()}
     runs = [run for run in store.load(study.name) if run.key in keys]
-    for data in study.datasets:
-        console.print(table([run for run in runs if run.dataset == data]))
+    names = [method.name for method in study.methods]
+    for data in {batch.data.name: None for batch in batches}:
+        console.print(table([run for run in runs if run.dataset == data], names))
     html = page.render(study.name, study.question, runs, store.arrays, notes=[note] if note else [])
     page.write(report, html)
     console.print(f"Report: {report}", highlight=False)

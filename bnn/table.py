@@ -4,51 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
 from bnn.run import Run
-from bnn.scores.kinds import kind_of
 from bnn.statistics import summary
 
-COLUMNS = {
-    "classification": ("nll", "accuracy", "brier", "ece", "ece_null"),
-    "regression": ("nll", "rmse", "crps", "coverage_95"),
+SCORES = {
+    "classification": {
+        "nll": "NLL, nats",
+        "accuracy": "Accuracy",
+        "brier": "Brier",
+        "ece": "ECE (null)",
+    },
+    "regression": {
+        "nll": "NLL, nats",
+        "rmse": "RMSE",
+        "crps": "CRPS",
+        "coverage_95": "95 % covers",
+    },
 }
-TITLES = {"ece": "Calibration error", "ece_null": "... if calibrated", "coverage_95": "95 % covers"}
 
 
-def table(runs: Sequence[Run]) -> Table:
-    """Return the table of one data set's runs; whatever did not finish has a column of its own.
+def table(runs: Sequence[Run], methods: Sequence[str]) -> Table:
+    """Return the table of one data set's runs.
 
     Arguments:
-        runs: of one data set, at least one.
+        runs: of one data set, at least one; those that did not finish are counted in a column.
+        methods: their names, in the order of the rows.
     """
-    scores = COLUMNS[runs[0].task]
-    title = f"{runs[0].dataset}: mean ± standard deviation over replicas"
-    grid = Table(title=escape(title), title_justify="left")
+    scores = SCORES[runs[0].task]
+    title = escape(f"{runs[0].dataset}: mean ± sd over replicas")
+    grid = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     grid.add_column("Method")
-    for name in scores:
-        kind = kind_of(name)
-        unit = f" [{kind.unit}]" if kind.unit else ""
-        grid.add_column(escape(TITLES.get(name, kind.label) + unit), justify="right")
-    grid.add_column("Seconds", justify="right")
-    grid.add_column("Finished", justify="right")
-    for method in dict.fromkeys(run.method for run in runs):
+    for heading in (*scores.values(), "Seconds"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    complete = all(run.status == "finished" for run in runs)
+    if not complete:
+        grid.add_column("Finished", justify="right")
+    for method in methods:
         mine = [run for run in runs if run.method == method]
         done = [run for run in mine if run.status == "finished"]
-        cells = [_cell([run.scores[name].value for run in done]) for name in scores]
+        cells = [_cell(done, name) for name in scores]
         seconds = [run.cost.seconds for run in done if run.cost]
-        cost = f"{summary(seconds).mean:.2f}" if seconds else "–"
-        label = str(mine[0].settings.get("label", method))
-        grid.add_row(escape(label), *cells, cost, f"{len(done)} of {len(mine)}")
+        cells.append(f"{summary(seconds).mean:.2f}" if seconds else "–")
+        count = [] if complete else [f"{len(done)} of {len(mine)}"]
+        grid.add_row(escape(method), *cells, *count)
     return grid
 
 
-def _cell(values: Sequence[float]) -> str:
-    if not values:
+def _cell(runs: Sequence[Run], name: str) -> str:
+    if not runs:
         return "–"
-    found = summary(values)
-    if found.sd is None:
-        return f"{found.mean:.4f}"
-    return f"{found.mean:.4f} ± {found.sd:.4f}"
+    found = summary([run.scores[name].value for run in runs])
+    if name == "ece":  # never without what a calibrated model would score
+        null = summary([run.scores["ece_null"].value for run in runs])
+        return f"{found.mean:.3f} ({null.mean:.3f})"
+    return f"{found.mean:.3f}" if found.sd is None else f"{found.mean:.3f} ± {found.sd:.3f}"

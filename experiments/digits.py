@@ -15,7 +15,7 @@ def network(data: Dataset) -> MLP:
 
 study = Study(
     name="digits",
-    question="Does going Bayesian help on handwritten digits, by how much, how surely, at what cost?",
+    question="Does going Bayesian help on handwritten digits, how surely, and at what cost?",
     datasets={"digits": digits},
     network=network,
     methods=(

@@ -1,0 +1,78 @@
+"""Every command of the README runs, and so does its example."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.strip().splitlines()
+]
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what git tracks or would, so that nothing is written into the real one."""
+    folder = tmp_path_factory.mktemp("checkout")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).exists():
+            target.write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+def run(arguments: list[str], folder: Path) -> str:
+    """Run a command with this interpreter's programs first on the path."""
+    programs = str(Path(sys.executable).parent)
+    env = os.environ | {"PATH": os.pathsep.join([programs, os.environ["PATH"]]), "COLUMNS": "120"}
+    done = subprocess.run(arguments, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_readme_names_the_test_command_that_ci_calls() -> None:
+    assert "make test" in COMMANDS
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_command_runs_in_the_order_of_the_readme(checkout: Path) -> None:
+    reports = set()
+    for command in COMMANDS:
+        arguments = shlex.split(command)
+        if command == "make test":  # it is what runs this test
+            continue
+        if arguments[0] == "make":  # but for the installation, which made this interpreter
+            arguments += ["-o", ".venv/demo", f"BIN={Path(sys.executable).parent}"]
+        out = run(arguments, checkout)
+        reports.update(re.findall(r"Report: (\S+)", out))
+    assert reports == {f"reports/{name}.html" for name in ("digits", "two_moons", "sine")}
+    for report in reports:
+        assert (checkout / report).read_text().startswith("<!doctype html>")
+
+
+def test_the_example_runs_and_fits_on_a_screen(tmp_path: Path) -> None:
+    (example,) = EXAMPLES
+    lines = [line for line in example.splitlines() if line]
+    assert len(lines) <= 15
+    out = run([sys.executable, "-c", example], tmp_path)
+    nats = [float(found) for found in re.findall(r"([\d.]+) nats per digit", out)]
+    assert len(nats) == 5
+    assert all(0 < value < 0.2 for value in nats), out  # guessing costs log 8 = 2.08 nats
+
+
+def test_every_method_is_in_the_table_of_methods() -> None:
+    from bnn import METHODS
+
+    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == [m.name for m in METHODS]
