@@ -162,9 +162,7 @@ def test_a_prediction_is_the_networks_run_one_by_one(method: Method) -> None:
     assert isinstance(predictive, CategoricalMixture)
     weights, network = posterior.weights(5), posterior.problem.network.network
     for r in range(3):
-        mean, scale = (
-            part[r] for part in (posterior.problem.inputs.mean, posterior.problem.inputs.scale)
-        )
+        scaling = posterior.problem.inputs
         probs = [
             torch.func.functional_call(
                 network,
