@@ -1,6 +1,6 @@
 """What does going Bayesian change where there are no data? Two classes in the plane."""
 
-from bnn import MLP, Study
+from bnn import MAP, MLE, MLP, DeepEnsemble, MCDropout, MeanField, Study, Training
 from bnn.data import Dataset, two_moons
 
 
@@ -14,6 +14,13 @@ study = Study(
     question="What does going Bayesian change where there are no data?",
     datasets={"two_moons": two_moons},
     network=network,
+    methods=(
+        MLE(),
+        MAP(),
+        MCDropout(rate=0.1),
+        DeepEnsemble(members=5),
+        MeanField(training=Training(epochs=2000, decay=True)),
+    ),
 )
 
 if __name__ == "__main__":
