@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from bnn.data.arrays import from_arrays
 from bnn.data.bundled import breast_cancer, diabetes, digits, wine
 from bnn.data.dataset import Dataset, Provenance, Rows, Scope, Task, fingerprint
+from bnn.data.images import fashion_mnist, fashion_mnist_human, mnist
 from bnn.data.scaling import Scaling
-from bnn.data.split import Split, random_splits
+from bnn.data.split import Split, random_splits, sized_splits
 from bnn.data.toy import sine, sine_mean, sine_noise, two_moons
 
+# Those that come with the suite: listing them downloads nothing.
 DATASETS: dict[str, Callable[[Sequence[int]], Dataset]] = {
     "digits": digits,
     "breast_cancer": breast_cancer,
@@ -32,12 +34,16 @@ __all__ = [
     "breast_cancer",
     "diabetes",
     "digits",
+    "fashion_mnist",
+    "fashion_mnist_human",
     "fingerprint",
     "from_arrays",
+    "mnist",
     "random_splits",
     "sine",
     "sine_mean",
     "sine_noise",
+    "sized_splits",
     "two_moons",
     "wine",
 ]

@@ -24,6 +24,8 @@ from bnn.errors import choose
 Task = Literal["classification", "regression"]
 Scope = Literal["feature", "global"]
 
+ROWS_AT_ONCE = 4096  # whose float64 copies are held while a table is hashed
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -170,5 +172,6 @@ def fingerprint(x: Tensor, y: Tensor) -> str:
     """Return the SHA-256 of a table: shapes, inputs and targets as float64, little endian."""
     digest = hashlib.sha256(f"{tuple(x.shape)} {tuple(y.shape)}".encode())
     for part in (x, y):
-        digest.update(np.ascontiguousarray(part.numpy(), dtype="<f8").tobytes())
+        for rows in part.split(ROWS_AT_ONCE):
+            digest.update(np.ascontiguousarray(rows.numpy(), dtype="<f8").tobytes())
     return digest.hexdigest()

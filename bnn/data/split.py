@@ -83,12 +83,7 @@ def random_splits(
         InputError: on ids out of range, on too few rows, and, if stratified, on a class too rare
             to be in all four sets.
     """
-    if not ids or min(ids) < 0 or max(ids) >= 2**32:
-        raise InputError(
-            "at least one split id, each from 0 to 2**32 - 1",
-            f"{list(ids)}",
-            "Number the splits from zero.",
-        )
+    _check_ids(ids)
     rows = len(labels)
     shares = {"test": test, "calibration": calibration, "validation": validation}
     sizes = {name: round(share * rows) for name, share in shares.items()}
@@ -100,8 +95,73 @@ def random_splits(
         )
     strata = labels.numpy() if stratify else np.zeros(rows)
     drawn = [_draw(strata, sizes, number, classes) for number in ids]
+    return _split(drawn, ids)
+
+
+def sized_splits(
+    labels: Tensor,
+    ids: Sequence[int],
+    *,
+    train: int,
+    validation: int,
+    calibration: int,
+    test: int | Tensor,
+    classes: Sequence[str] = (),
+) -> Split:
+    """Draw one stratified split per id with sets of given sizes; it depends on its own id only.
+
+    The rows that validate, calibrate and test do not depend on how many train, and the fewer that
+    train are among the more.
+
+    Arguments:
+        labels: class numbers of all rows, `[rows]`.
+        ids: one number in [0, 2**32) per split, which seeds it.
+        train, validation, calibration: rows of each split; the last two may be none.
+        test: how many rows to draw, or which rows test every split, `[points]`.
+        classes: names of the classes for messages, in the order of their numbers.
+
+    Raises:
+        InputError: on ids out of range, on more rows than there are, on a class too rare to be in
+            every set that is drawn by class.
+    """
+    _check_ids(ids)
+    fixed = test.numpy() if isinstance(test, Tensor) else None
+    pool = np.arange(len(labels)) if fixed is None else np.setdiff1d(np.arange(len(labels)), fixed)
+    sizes = {"calibration": calibration, "validation": validation}
+    if isinstance(test, int):
+        sizes["test"] = test
+    left = len(pool) - sum(sizes.values())
+    if min(sizes.values()) < 0 or not 1 <= train <= left:
+        raise InputError(
+            f"from 1 to {left} training rows, which is what {sizes} leaves of {len(pool)}",
+            f"{train}",
+            "Ask for fewer rows.",
+        )
+    strata, drawn = labels.numpy()[pool], []
+    wanted = {name: size for name, size in sizes.items() if size}
+    for number in ids:
+        sets = _draw(strata, wanted, number, classes)
+        rest = np.random.RandomState(number).permutation(sets["train"])
+        none = rest[:0]
+        chosen = {name: pool[sets.get(name, none)] for name in ("validation", "calibration")}
+        chosen["train"] = pool[rest[:train]]
+        chosen["test"] = pool[sets.get("test", none)] if fixed is None else fixed
+        drawn.append(chosen)
+    return _split(drawn, ids)
+
+
+def _split(drawn: Sequence[Mapping[str, np.ndarray]], ids: Sequence[int]) -> Split:
     index = {name: torch.from_numpy(np.stack([d[name] for d in drawn])) for name in drawn[0]}
     return Split(**index, ids=tuple(ids))
+
+
+def _check_ids(ids: Sequence[int]) -> None:
+    if not ids or min(ids) < 0 or max(ids) >= 2**32:
+        raise InputError(
+            "at least one split id, each from 0 to 2**32 - 1",
+            f"{list(ids)}",
+            "Number the splits from zero.",
+        )
 
 
 def _draw(
