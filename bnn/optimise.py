@@ -44,6 +44,18 @@ class Training:
     # and its best weights are kept; None: always all epochs, and the last weights
     decay: bool = False  # let the learning rate fall to zero along half a cosine
 
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(
+                "a positive, finite learning rate", str(self.learning_rate), "0.01 is usual."
+            )
+        if self.epochs < 0 or (self.patience is not None and self.patience < 1):
+            raise InputError(
+                "a number of epochs, and a patience of at least one epoch or None",
+                f"epochs={self.epochs} and patience={self.patience}",
+                "200 epochs and a patience of 20 are usual.",
+            )
+
     def rate(self, done: float) -> float:
         """Return the learning rate after a share of the epochs."""
         return self.learning_rate * ((1 + math.cos(math.pi * done)) / 2 if self.decay else 1.0)
