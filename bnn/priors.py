@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributions import constraints, kl_divergence
 from torch.distributions.kl import register_kl
 
-from bnn.errors import InputError, listed
+from bnn.errors import InputError, did_you_mean, listed
 from bnn.layout import Layout
 
 Scale = float | Mapping[str, float]
@@ -123,24 +123,35 @@ class StudentT:
 def scales(scale: Scale, fan_in: bool, layout: Layout) -> Tensor:
     """Return the standard deviation of each entry of the flat vector, `[layout.size]`."""
     patterns = scale if isinstance(scale, Mapping) else {"*": scale}
+    _check_patterns(patterns, layout)
     value = {}
     for name, shape in layout.shapes.items():
-        pattern = next((p for p in patterns if fnmatchcase(name, p)), None)
-        if pattern is None:
+        first = next((p for p in patterns if fnmatchcase(name, p)), None)
+        if first is None:
             raise InputError(
                 f"a prior scale for every parameter, {listed(layout.shapes)}",
                 f"none for {name!r}",
                 'End the mapping with a scale for "*".',
             )
-        if not 0 < patterns[pattern] < math.inf:
+        if not 0 < patterns[first] < math.inf:
             raise InputError(
                 "a prior scale that is positive and finite",
-                f"{patterns[pattern]} for {name!r}",
+                f"{patterns[first]} for {name!r}",
                 "A scale is a standard deviation; for no prior at all use Flat().",
             )
         shrink = math.sqrt(layout.fan_in(name)) if fan_in and len(shape) > 1 else 1.0
-        value[name] = patterns[pattern] / shrink
+        value[name] = patterns[first] / shrink
     return layout.fill(value)
+
+
+def _check_patterns(patterns: Mapping[str, float], layout: Layout) -> None:
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in layout.shapes):
+            raise InputError(
+                f"patterns that match some parameter, {listed(layout.shapes)}",
+                repr(pattern),
+                did_you_mean(pattern, layout.shapes),
+            )
 
 
 class Blocks(TorchDistribution):
