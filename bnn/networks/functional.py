@@ -57,23 +57,13 @@ class Functional:
 
     Raises:
         InputError: on batch normalisation (rows of a batch would depend on each other, and its
-            running statistics on the replica), and on inputs that the network does not take.
+            running statistics on the replica), on frozen parameters, on dropout whose masks cannot
+            be inputs, on a batched form that differs from forward, and on inputs that the network
+            does not take.
     """
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
-        for name, module in network.named_modules():
-            if isinstance(module, nn.modules.batchnorm._NormBase):
-                raise InputError(
-                    "a network whose rows do not depend on each other",
-                    f"{type(module).__name__} at {name!r}",
-                    "Use LayerNorm or GroupNorm instead.",
-                )
-            if isinstance(module, nn.AlphaDropout | nn.FeatureAlphaDropout):
-                raise InputError(
-                    "dropout that multiplies units by zero or by a constant",
-                    f"{type(module).__name__} at {name!r}",
-                    "Use nn.Dropout instead.",
-                )
+        _check_supported(network)
         self.network = network
         self.layout = Layout.of(network)
         self.dropout_rates = {
@@ -120,6 +110,29 @@ class Functional:
             _reset("network", network)
         flat = self.layout.flat({name: p.detach() for name, p in network.named_parameters()})
         return flat.to(self.like.device)
+
+
+def _check_supported(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            raise InputError(
+                "a network whose rows do not depend on each other",
+                f"{type(module).__name__} at {name!r}",
+                "Use LayerNorm or GroupNorm instead.",
+            )
+        if isinstance(module, nn.AlphaDropout | nn.FeatureAlphaDropout):
+            raise InputError(
+                "dropout that multiplies units by zero or by a constant",
+                f"{type(module).__name__} at {name!r}",
+                "Use nn.Dropout instead.",
+            )
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            raise InputError(
+                "parameters that may all be trained",
+                f"{name!r}, which is frozen",
+                "Make what is constant a buffer (register_buffer).",
+            )
 
 
 @contextmanager
