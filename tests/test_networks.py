@@ -271,6 +271,13 @@ def test_a_module_that_cannot_start_afresh_is_refused() -> None:
         function.initial([0])
 
 
+def test_a_frozen_parameter_is_refused() -> None:
+    network = MLP(3, [4], 2)
+    network.layers[0].bias.requires_grad_(False)
+    with pytest.raises(InputError, match=r"'layers\.0\.bias', which is frozen\. .*register_buffer"):
+        Functional(network, torch.zeros(1, 3))
+
+
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(4), nn.InstanceNorm1d(4), nn.SyncBatchNorm(4)])
 def test_rows_that_depend_on_each_other_are_refused(norm: nn.Module) -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.Sequential(norm), nn.Linear(4, 2))

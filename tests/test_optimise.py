@@ -99,6 +99,18 @@ def test_a_batch_larger_than_the_rows_is_refused(size: int) -> None:
         fit(posed(20), Training(batch_size=size), start, downhill)
 
 
+@pytest.mark.parametrize("rate", [0.0, -0.1, math.nan, math.inf])
+def test_a_learning_rate_is_positive_and_finite(rate: float) -> None:
+    with pytest.raises(InputError, match="a positive, finite learning rate"):
+        Training(learning_rate=rate)
+
+
+def test_epochs_and_patience_are_counts() -> None:
+    for training in ({"epochs": -1}, {"patience": 0}, {"patience": -2}):
+        with pytest.raises(InputError, match="a number of epochs, and a patience"):
+            Training(**training)
+
+
 def test_progress_is_told_from_little_to_all() -> None:
     _, told = visits(10, [0], 1, epochs=4)
     assert told == sorted(told)

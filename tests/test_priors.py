@@ -105,6 +105,12 @@ def test_scales_that_are_none_are_refused(scale: float | Mapping[str, float], sa
             family(scale).distribution(LAYOUT, LIKE)
 
 
+def test_a_pattern_that_matches_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'layer\.0\.weight'\. Did you mean 'layers\.0\.weight'"):
+        Normal({"layer.0.weight": 0.1, "*": 1.0}).distribution(LAYOUT, LIKE)
+    Normal({"*.weight": 0.1, "*.bias": 1.0, "*": 2.0}).distribution(LAYOUT, LIKE)
+
+
 @pytest.mark.parametrize("df", [2.0, 1.0, -3.0, math.nan, math.inf])
 def test_student_needs_a_standard_deviation(df: float) -> None:
     with pytest.raises(InputError, match="more than 2 degrees of freedom"):
