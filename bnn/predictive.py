@@ -52,13 +52,18 @@ class CategoricalMixture:
         return self.log_probs.exp()
 
     def draw_log_prob(self, y: Tensor) -> Tensor:
-        """Return log p(y | x, w_s) for `y [replicas, points]`: `[replicas, draws, points]`."""
-        labels = y[:, None, :, None].expand(-1, self.draws, -1, -1)
-        return self.draw_log_probs.gather(-1, labels).squeeze(-1)
+        """Return log p(y | x, w_s), `[replicas, draws, points]`; `y` as in `log_prob`."""
+        return _log_prob(self.draw_log_probs, y[:, None].expand(-1, self.draws, *y.shape[1:]))
 
     def log_prob(self, y: Tensor) -> Tensor:
-        """Return log p(y | x, D) for `y [replicas, points]`: `[replicas, points]`."""
-        return self.log_probs.gather(-1, y[..., None]).squeeze(-1)
+        """Return log p(y | x, D), `[replicas, points]`.
+
+        Of a label distribution q it is the expected value, sum_k q_k log p(k | x, D).
+
+        Arguments:
+            y: class numbers `[replicas, points]`, or distributions `[replicas, points, classes]`.
+        """
+        return _log_prob(self.log_probs, y)
 
     def subset(self, draws: Sequence[int] | Tensor) -> CategoricalMixture:
         """Return the mixture of some of the draws."""
@@ -67,6 +72,12 @@ class CategoricalMixture:
     def take(self, replicas: Sequence[int] | slice) -> CategoricalMixture:
         """Return the predictive of some of the replicas."""
         return CategoricalMixture(self.draw_log_probs[replicas])
+
+
+def _log_prob(log_probs: Tensor, labels: Tensor) -> Tensor:
+    if not labels.is_floating_point():
+        return log_probs.gather(-1, labels[..., None]).squeeze(-1)
+    return torch.where(labels > 0, labels * log_probs, 0.0).sum(-1)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyro
 import pytest
 import torch
+
+from bnn.data import images
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +45,13 @@ def switches() -> dict[str, object]:
         "fast attention": torch.backends.mha.get_fastpath_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
+
+
+@pytest.fixture(scope="session")
+def real_images() -> None:
+    """Skip the test where the real image files are not at hand."""
+    folder = os.environ.get("BNN_DATA")
+    wanted = [file.name for file in (*images.MNIST, *images.FASHION, images.HUMAN)]
+    absent = [name for name in wanted if not folder or not Path(folder, name).is_file()]
+    if absent:
+        pytest.skip(f"real images: BNN_DATA names no folder with {absent[0]}")

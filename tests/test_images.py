@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
-import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -308,21 +307,12 @@ def test_labels_are_soft_or_hard(small: dict[str, np.ndarray]) -> None:
 # The real sets
 
 
-@pytest.fixture(scope="module")
-def real() -> None:
-    folder = os.environ.get("BNN_DATA")
-    wanted = [file.name for file in (*images.MNIST, *images.FASHION, images.HUMAN)]
-    absent = [name for name in wanted if not folder or not Path(folder, name).is_file()]
-    if absent:
-        pytest.skip(f"the real images: BNN_DATA names no folder with {absent[0]}")
-
-
 MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
 @pytest.fixture(scope="module")
-def digits(real: None) -> Dataset:
+def digits(real_images: None) -> Dataset:
     return mnist([0, 1], points=2_000)
 
 
@@ -350,7 +340,7 @@ def test_mnist_splits_keep_the_class_frequencies(digits: Dataset) -> None:
             assert (y.bincount() - 5_000 * share).abs().max() <= 1
 
 
-def test_fashion_mnist_is_fashion_mnist(real: None) -> None:
+def test_fashion_mnist_is_fashion_mnist(real_images: None) -> None:
     data = fashion_mnist([0], points=100)
     assert data.y[:60_000].bincount().tolist() == [6_000] * 10
     assert data.y[60_000:].bincount().tolist() == [1_000] * 10
@@ -363,7 +353,7 @@ def test_fashion_mnist_is_fashion_mnist(real: None) -> None:
     )
 
 
-def test_people_mostly_agree_with_the_official_label(real: None) -> None:
+def test_people_mostly_agree_with_the_official_label(real_images: None) -> None:
     """The images and the counts are in the same order."""
     soft, hard = fashion_mnist_human([0]), fashion_mnist_human([0], "hard")
     assert soft.y.shape == (5_000, 10)
