@@ -204,7 +204,7 @@ def test_mean_field_reaches_its_exact_optimum_on_a_linear_model(batch_size: int)
     optimum = FactorisedNormal(torch.stack([mean, -precision.diagonal().log() / 2])[None])
     least = divergence(optimum, mean, precision)
     training = Training(
-        epochs=2000 * batch_size // 40, learning_rate=0.02, batch_size=batch_size, decay=True
+        epochs=3000 * batch_size // 40, learning_rate=0.01, batch_size=batch_size, decay=True
     )
     posterior = MeanField(training=training).fit(problem, range(200))
     family = posterior.family
@@ -215,7 +215,7 @@ def test_mean_field_reaches_its_exact_optimum_on_a_linear_model(batch_size: int)
     assert np.median(excess) < 0.03  # nats, of all weights together
     # ... and the mean of many fits at it.
     spread = precision.diagonal().rsqrt()
-    assert apart((family.scale**2).log().mean(0).exp() * precision.diagonal(), torch.ones(4)) < 0.01
+    assert apart((family.scale**2).mean(0) * precision.diagonal(), torch.ones(4)) < 0.01
     assert ((family.loc.mean(0) - mean).abs() < 0.02 * spread).all()
     # It is narrower than the posterior where weights are correlated.
     assert (spread[:2] ** 2 < 0.3 * precision.inverse().diagonal()[:2]).all()
