@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from bnn.plots.style import BLUE, DASHED, ORANGE, SOLID, Dash, legend, new_axes, tidy
 from bnn.run import Curve
 
+BLOCKS = 120  # of epochs, at least, over which a range is shown
+
 
 def curves(
     replicas: Sequence[Curve], *, title: str = "", key: bool = True, ax: Axes | None = None
@@ -51,7 +53,8 @@ def _draw(
             row[column[epoch]] = value if np.isfinite(value) else np.nan
     shown = ~np.isnan(table).all(0)
     x, table = np.array(epochs)[shown], table[:, shown]
-    ax.fill_between(
-        x, np.nanmin(table, 0), np.nanmax(table, 0), color=colour, alpha=0.18, linewidth=0
-    )
+    blocks = np.arange(0, len(x), max(1, len(x) // BLOCKS))  # long fits need no more detail
+    low = np.minimum.reduceat(np.nanmin(table, 0), blocks)
+    high = np.maximum.reduceat(np.nanmax(table, 0), blocks)
+    ax.fill_between(x[blocks], low, high, color=colour, alpha=0.18, linewidth=0)
     ax.plot(x, np.nanmedian(table, 0), color=colour, linestyle=dash, linewidth=1.3, label=name)

@@ -38,7 +38,7 @@ def differences(
     names = [plain((labels or {}).get(method, method)) for method in intervals]
     ax.set_yticks(range(len(intervals)), names)
     ax.set_ylim(len(intervals) - 0.4, -0.6)
-    tidy(ax, f"{x}, {better}" if better else x, title=title)
+    tidy(ax, f"{x}\n{better}" if better else x, title=title)
     ax.locator_params(axis="x", nbins=6)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)

@@ -32,7 +32,7 @@ def entropy(
     key: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the distribution of predictive entropy for each condition.
+    """Draw the distribution of predictive entropy for each condition, shares on a root scale.
 
     Arguments:
         values: entropies in nats by the name of the condition (test, a shift, unseen).
@@ -49,7 +49,14 @@ def entropy(
         share = np.histogram(np.clip(part, 0.0, edges[-1]), edges)[0] / len(part)
         ax.stairs(share, edges, color=colour, linestyle=dash, linewidth=1.4, label=plain(name))
         ax.stairs(share, edges, color=colour, fill=True, alpha=0.12, linewidth=0)
-    ax.set(xlim=(0.0, edges[-1]), ylim=(0.0, None))
+    # Most test rows have next to no entropy; a root scale keeps the others in sight.
+    ax.set_yscale("function", functions=(_root, np.square))
+    ax.set(xlim=(0.0, edges[-1]), ylim=(0.0, 1.0))
+    ax.set_yticks([0.0, 0.01, 0.05, 0.2, 0.5, 1.0], ["0", ".01", ".05", ".2", ".5", "1"])
     if key:
         legend(ax)
     return tidy(ax, "entropy (nats)", "share of rows", title)
+
+
+def _root(share: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.clip(share, 0.0, None))

@@ -56,12 +56,17 @@ STYLES = {
 
 
 def style_of(method: str) -> Style:
-    """Return the style of a method; a name not known here gets one that its letters determine."""
+    """Return the style of a method; a name not known here gets one that its letters determine.
+
+    A variant, such as mean_field_fan_in, has the colour of its method.
+    """
     if method in STYLES:
         return STYLES[method]
+    kin = [style.colour for name, style in STYLES.items() if method.startswith(f"{name}_")]
     number = zlib.crc32(method.encode(errors="replace"))
     colours, dashes, markers = (ORANGE, SKY, BLUE, GREEN), (DASHED, DOTTED, LONG), "Pp*h<>X"
-    return Style(colours[number % 4], dashes[number // 4 % 3], markers[number // 12 % 7])
+    colour = kin[0] if kin else colours[number % 4]
+    return Style(colour, dashes[number // 4 % 3], markers[number // 12 % 7])
 
 
 # Control characters, the ones that reverse the direction of text, and halves of pairs: no reader

@@ -89,7 +89,9 @@ def _outside(curve: Reliability) -> str:
     if below + above == 0.0:
         return "The first replica's curve stays within its band."
     side = "below it (overconfident)" if below >= above else "above it (underconfident)"
-    share = f"{100 * (below + above):.0f} % of its rows, mostly {side}"
+    percent = 100 * (below + above)
+    size = "under 1" if percent < 1 else f"{percent:.0f}"
+    share = f"{size}\N{NO-BREAK SPACE}% of its rows, mostly {side}"
     return f"The first replica's curve leaves its band for {share}."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -101,8 +102,10 @@ def groups(runs: Sequence[Run], baseline: str, lookup: Lookup) -> Iterator[Group
 
 
 def labels_of(runs: Sequence[Run]) -> dict[str, str]:
-    """Return what readers call the methods, by name."""
-    return {run.method: short(str(run.settings.get("label", run.method))) for run in runs}
+    """Return what readers call the methods, by name; no two are called the same."""
+    labels = {run.method: short(str(run.settings.get("label", run.method))) for run in runs}
+    shared = [label for label, count in Counter(labels.values()).items() if count > 1]
+    return {m: f"{label} ({short(m)})" if label in shared else label for m, label in labels.items()}
 
 
 def _light(arrays: Arrays) -> Arrays:

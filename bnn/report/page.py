@@ -52,8 +52,8 @@ def render(
     """
     runs = sorted(runs, key=lambda r: (r.dataset, r.design, r.method, r.split, r.seed, r.key))
     parts = list(groups(runs, baseline, arrays))
-    style, script = (_own(name) for name in ("style.css", "script.js"))
-    return _template().render(
+    style, script = (own(name) for name in ("style.css", "script.js"))
+    return template("template.html").render(
         title=short(title),
         question=question,
         headline=headline(runs, parts),
@@ -65,7 +65,7 @@ def render(
         limits=facts.limits(parts),
         facts=facts.facts(runs),
         sources=facts.sources(parts),
-        policy=_policy(style, script),
+        policy=policy(style, script),
         style=style,
         script=script,
         key=figures.key,
@@ -117,11 +117,12 @@ def _refuse(path: Path, error: OSError) -> NoReturn:
     ) from error
 
 
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return a template of this package, in which every text is escaped and must exist."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_printable, auto_reload=False
     )
-    return environment.from_string(_own("template.html"))
+    return environment.from_string(own(name))
 
 
 def _printable(found: object) -> object:
@@ -129,19 +130,20 @@ def _printable(found: object) -> object:
     return found if isinstance(found, Markup) else visible(str(found))
 
 
-def _own(name: str) -> Markup:
+def own(name: str) -> Markup:
     """Return a file of this package, the one kind of text that may be markup."""
     return Markup(files("bnn.report").joinpath(name).read_text(encoding="utf-8"))
 
 
-def _policy(style: str, script: str) -> str:
-    """Return the content security policy: our style, our script, images within the page."""
-    hashes = (
-        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        for text in (style, script)
-    )
-    styles, scripts = (f"'sha256-{digest}'" for digest in hashes)
+def policy(style: str, script: str = "") -> str:
+    """Return the content security policy: our style, our script if any, images within the page."""
+    styles, scripts = (_hash(text) if text else "'none'" for text in (style, script))
     return (
         f"default-src 'none'; style-src {styles}; script-src {scripts}; img-src data:;"
         " base-uri 'none'; form-action 'none'"
     )
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

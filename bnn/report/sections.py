@@ -91,8 +91,8 @@ RELIABILITY = (
 )
 ENTROPY = (
     "How unsure each method says it is: on test rows, on the shift with the highest mean entropy,"
-    " and on inputs from outside the trained classes. Histograms pool the replicas; the axis ends"
-    " where all classes are equally probable."
+    " and on inputs from outside the trained classes. Histograms pool the replicas; shares are"
+    " on a root scale, and the axis ends where all classes are equally probable."
 )
 SHIFT = (
     "AUROC is the probability that a strange row looks more uncertain than a test row: 0.5 is"
