@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from bnn.data import DATASETS
 from bnn.errors import InputError
 from bnn.methods import METHODS
 from bnn.report import page
+from bnn.run import Run, key_of
 from bnn.store import Store
 
 app = typer.Typer(
@@ -32,12 +34,24 @@ def report(
     target = file or Path("reports") / f"{study}.html"
     store = Store(runs)
     page.check_writable(target)
-    found = store.load(study)
+    found = _latest(store.load(study), store)
     if not found:
         raise InputError(f"runs of {study!r} in {str(runs)!r}", "none", "Run the experiment first.")
     question = found[0].provenance.get("question", "")
     page.write(target, page.render(study, question, found, store.arrays))
     typer.echo(f"Report: {target}")
+
+
+def _latest(runs: Sequence[Run], store: Store) -> list[Run]:
+    """Return the runs of each method's latest settings: older ones are another experiment."""
+
+    def experiment(run: Run) -> tuple[str, str, str]:
+        return run.dataset, run.method, key_of({**run.settings, "seed": None, "split": None})
+
+    latest = {}
+    for run in sorted(runs, key=store.saved):
+        latest[run.dataset, run.method] = experiment(run)
+    return [run for run in runs if experiment(run) == latest[run.dataset, run.method]]
 
 
 @app.command()

@@ -107,6 +107,10 @@ class Store:
                 "Delete it and the .json beside it, and run the study again.",
             ) from error
 
+    def saved(self, run: Run) -> float:
+        """Return when a run was saved, seconds since the epoch."""
+        return self._file(run.study, run.key, ".json").stat().st_mtime
+
     def discard(self, study: str, key: str) -> None:
         """Forget a run: first its commit mark, then its arrays."""
         for suffix in (".json", ".nc"):

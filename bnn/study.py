@@ -82,6 +82,10 @@ class Study:
             seeds=self.seeds if seeds is None else seeds,
         )
 
+    def quick(self, seeds: int) -> Study:
+        """Return a first look at the study, under a name of its own, so that the two do not mix."""
+        return replace(self, name=f"{self.name}-quick", draws=QUICK_DRAWS, seeds=seeds)
+
     def batches(self, device: str = "cpu", command: str = "") -> list[Batch]:
         """Return all the work: every method on every data set, one replica per seed."""
         seeds = tuple(range(self.seeds))
@@ -141,11 +145,11 @@ def command_line(study: Study) -> None:
         try:
             chosen = study.select(methods, datasets, seeds)
             if quick:
-                chosen = replace(chosen, draws=QUICK_DRAWS, seeds=seeds or QUICK_SEEDS)
+                chosen = chosen.quick(seeds or QUICK_SEEDS)
             failed = carry_out(
                 chosen,
                 store=Store(runs),
-                report=report or Path("reports") / f"{study.name}.html",
+                report=report or Path("reports") / f"{chosen.name}.html",
                 workers=workers or (1 if device != "cpu" else len(os.sched_getaffinity(0))),
                 device=device,
                 fresh=fresh,

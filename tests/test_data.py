@@ -589,7 +589,9 @@ def arrays(rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "form", [np.asarray, torch.from_numpy, pd.DataFrame, np.ndarray.tolist], ids=str
+    "form",
+    [np.asarray, torch.from_numpy, pd.DataFrame, np.ndarray.tolist],
+    ids=["numpy", "torch", "pandas", "lists"],
 )
 def test_inputs_of_any_form_give_the_same_table(form: Callable) -> None:
     x, y = arrays()

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from bnn import METHODS
+from bnn.store import Store
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -47,8 +51,10 @@ def test_the_readme_names_the_test_command_that_ci_calls() -> None:
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_every_command_runs_in_the_order_of_the_readme(checkout: Path) -> None:
-    reports = set()
+@pytest.fixture(scope="module")
+def reports(checkout: Path) -> dict[str, Path]:
+    """The reports that the README's commands write, by name."""
+    found = {}
     for command in COMMANDS:
         arguments = shlex.split(command)
         if command == "make test":  # it is what runs this test
@@ -56,10 +62,38 @@ def test_every_command_runs_in_the_order_of_the_readme(checkout: Path) -> None:
         if arguments[0] == "make":  # but for the installation, which made this interpreter
             arguments += ["-o", ".venv/demo", f"BIN={Path(sys.executable).parent}"]
         out = run(arguments, checkout)
-        reports.update(re.findall(r"Report: (\S+)", out))
-    assert reports == {f"reports/{name}.html" for name in ("digits", "two_moons", "sine")}
-    for report in reports:
-        assert (checkout / report).read_text().startswith("<!doctype html>")
+        found |= {Path(file).stem: checkout / file for file in re.findall(r"Report: (\S+)", out)}
+    return found
+
+
+def test_every_command_runs_in_the_order_of_the_readme(reports: dict[str, Path]) -> None:
+    assert reports.keys() == {"digits", "digits-quick", "two_moons-quick", "sine-quick"}
+    for report in reports.values():
+        assert report.read_text().startswith("<!doctype html>")
+
+
+def test_the_demo_shows_what_it_should_on_twenty_splits_of_digits(
+    reports: dict[str, Path],
+) -> None:
+    runs = Store(reports["digits"].parent.parent / "runs").load("digits")
+    scores = {
+        method.name: {
+            name: np.array([r.scores[name].value for r in runs if r.method == method.name])
+            for name in ("nll", "accuracy")
+        }
+        for method in METHODS
+    }
+    for method, found in scores.items():
+        assert len(found["accuracy"]) == 20
+        assert found["accuracy"].mean() >= 0.965, method
+    gain = scores["mle"]["nll"] - scores["ensemble"]["nll"]
+    assert gain.mean() > 0
+    assert (gain > 0).mean() >= 0.8
+    narrow = [r for r in runs if r.method == "mean_field_fan_in"]
+    assert np.mean([r.scores["accuracy"].value for r in narrow]) < (
+        scores["mean_field"]["accuracy"].mean()
+    )
+    assert np.mean([r.scores["nll"].value for r in narrow]) > 2 * scores["mean_field"]["nll"].mean()
 
 
 def test_the_example_runs_and_fits_on_a_screen(tmp_path: Path) -> None:
@@ -73,6 +107,4 @@ def test_the_example_runs_and_fits_on_a_screen(tmp_path: Path) -> None:
 
 
 def test_every_method_is_in_the_table_of_methods() -> None:
-    from bnn import METHODS
-
     assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == [m.name for m in METHODS]
