@@ -16,14 +16,15 @@ from itertools import groupby
 from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
+from matplotlib.axes import Axes
 
 from bnn.errors import InputError
 from bnn.report import page
-from bnn.report.claims import Claim, small, tally
-from bnn.report.figures import Figure
+from bnn.report.claims import Claim, exact, small, tally
+from bnn.report.figures import Figure, drawing
 from bnn.report.words import interval, number
 
-DIGITS = 6  # significant, of the numbers expected and found
+SIGNS = {"=": "=", "≤": "<", "≥": ">"}  # a finding that is just equal decides nothing
 PACKAGES = ("torch", "pyro-ppl", "numpy", "scipy", "scikit-learn")
 
 
@@ -121,6 +122,18 @@ def render(
     )
 
 
+def picture(ax: Axes, title: str, description: str, caption: str = "") -> Figure:
+    """Return axes as a figure.
+
+    Arguments:
+        ax: of any matplotlib figure.
+        title: what it shows, in a few words.
+        description: what a reader would see in it, for those who do not.
+        caption: what to look at, printed below.
+    """
+    return Figure("", (drawing(ax, title, description),), caption)
+
+
 def prose(text: str) -> Markup:
     """Return text, its formulas between dollars turned into MathML."""
     parts = text.split("$")
@@ -179,19 +192,16 @@ def _shown(body: Sequence[Block]) -> Iterator[tuple[str, object]]:
 
 def _row(claim: Claim) -> _Row:
     unit = f" {claim.unit}" if claim.unit else ""
-    found = ("found", number(claim.found, DIGITS if claim.kind == "identity" else 3) + unit)
-    if claim.kind == "identity":
-        assert claim.expected is not None
-        sign = "" if claim.relation == "=" else f"{claim.relation} "
-        return _Row(
-            claim,
-            (
-                ("expected", sign + number(claim.expected, DIGITS) + unit),
-                found,
-                ("off by", small(claim.apart)),
-                ("tolerance", small(claim.tolerance)),
-            ),
-        )
-    expected = "–" if claim.expected is None else f"{claim.relation} {number(claim.expected)}{unit}"
-    reach = "–" if claim.interval is None else interval(*claim.interval)
-    return _Row(claim, (("expected", expected), found, ("95 % interval", reach)))
+    if claim.kind == "finding":
+        numbers = {"found": number(claim.found) + unit}
+        if claim.interval:
+            numbers["95 % interval"] = interval(*claim.interval)
+        if claim.expected is not None:
+            numbers["expected"] = f"{SIGNS[claim.relation]} {number(claim.expected)}"
+        return _Row(claim, tuple(numbers.items()))
+    assert claim.expected is not None
+    sign = "" if claim.relation == "=" else f"{claim.relation} "
+    numbers = {"expected": sign + exact(claim.expected) + unit, "found": exact(claim.found) + unit}
+    if claim.relation == "=" and claim.expected != 0:
+        numbers["off by"] = small(claim.apart)
+    return _Row(claim, (*numbers.items(), ("tolerance", small(claim.tolerance))))

@@ -21,9 +21,12 @@ from bnn.statistics import Difference
 Kind = Literal["identity", "finding"]
 Relation = Literal["=", "≤", "≥"]
 LEVEL = 0.95  # of the intervals
+DIGITS = 8  # significant, of the numbers expected and found
 
 HOLDS, FAILS = "holds", "fails"
-SHOWN, OPEN, REFUTED, REPORTED = "as expected", "undecided", "not as expected", "reported"
+SHOWN, CONSISTENT, OPEN = "as expected", "consistent", "undecided"
+REFUTED, REPORTED = "not as expected", "reported"
+OUTCOMES = (SHOWN, CONSISTENT, OPEN, REFUTED, REPORTED)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Claim:
             low > self.expected,
         )
         if self.relation == "=":
-            return SHOWN if inside else REFUTED
+            return CONSISTENT if inside else REFUTED
         if inside and self.interval:
             return OPEN
         return SHOWN if (below if self.relation == "≤" else above) else REFUTED
@@ -177,11 +180,16 @@ def tally(claims: Sequence[Claim]) -> str:
             + ("which holds" if len(identities) == 1 else "all hold")
         )
     if findings:
-        verdicts = [
-            f"{findings.count(v)} {v}" for v in (SHOWN, OPEN, REFUTED, REPORTED) if v in findings
-        ]
+        verdicts = [f"{findings.count(v)} {v}" for v in OUTCOMES if v in findings]
         parts.append(f"{_count(findings, 'finding', 'findings')}: {', '.join(verdicts)}")
     return "; ".join(parts)
+
+
+def exact(value: float) -> str:
+    """Return a number with all the digits that a reader may want to compare."""
+    if value == 0 or not math.isfinite(value) or not 1e-4 <= abs(value) < 1e7:
+        return small(value)
+    return f"{value:.{DIGITS}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def small(value: float) -> str:
