@@ -358,6 +358,8 @@ def test_the_standard_error_fits_the_design():
     assert standard_error([Score(1.0)], None, "resplit", 0.25) is None
     assert standard_error([Score(1.0)] * 2, sd, "fixed", None) is None
     assert standard_error(scores, sd, "resplit", None) is None
+    agreed = standard_error(scores, 0.0, "resplit", 0.25)  # as if each had its own test points
+    assert agreed == pytest.approx(math.sqrt(0.125) * math.sqrt(0.75))
 
 
 # What the page says.
@@ -438,6 +440,16 @@ def test_the_headline_says_who_is_better_by_how_much_and_at_what_cost():
     assert re.search(r"Worse: mean_field by [\d.]+ nats per row", words)
     assert re.search(r"Undecided, with the differences .*: MAP", words)
     assert "a claim needs a Holm-adjusted p below 0.05 among 3 comparisons" in words
+
+
+def test_replicas_that_agree_to_rounding_are_not_certain():
+    runs, stored = make(2, {"mle": METHODS["mle"]})
+    values = [0.9875, 0.9875 + 1e-16]
+    same = [
+        replace(r, scores={"accuracy": Score(v, 0.02)}) for r, v in zip(runs, values, strict=True)
+    ]
+    cell = see(render(same, stored)).table("Scores")["MLE (cross-entropy)"][0]
+    assert cell == f"{with_error(0.9875, 0.02 * math.sqrt(1 / 2 + POINTS / TRAIN))}|sd 0"
 
 
 def test_nothing_is_claimed_where_nothing_differs():

@@ -15,6 +15,7 @@ from bnn.run import Arrays, Run, Score
 from bnn.scores import SCORES
 from bnn.statistics import Design, Difference, holm, paired_difference, summary
 
+AGREEMENT = 1e-9  # replicas that differ by less, relatively, differ by rounding only
 POINTWISE = {"nll": "test_nll", "brier": "test_brier", "crps": "test_crps"}  # the proper scores
 
 
@@ -41,8 +42,11 @@ def value(group: Group, method: str, name: str) -> Value | None:
         return Value(float(np.mean(values)), None, None, draw_error, len(found))
     total = summary(values)
     ratio = points_ratio(group.of(method))
-    error = standard_error(found, total.sd, group.design, ratio)
-    return Value(total.mean, error, total.sd, draw_error, total.n)
+    sd = total.sd
+    if sd is not None and sd <= AGREEMENT * abs(total.mean):
+        sd = 0.0
+    error = standard_error(found, sd, group.design, ratio)
+    return Value(total.mean, error, sd, draw_error, total.n)
 
 
 def standard_error(
@@ -55,7 +59,8 @@ def standard_error(
         one fixed split:   sqrt(sd^2 / R + the mean squared error over test points)
 
     Splits share rows, and a fixed split's test points are the same in each replica: neither error
-    vanishes however many replicas there are.
+    vanishes however many replicas there are. Where all replicas agree, sd gives way to the error
+    over test points, lest agreement pass for certainty.
 
     Reference: Nadeau and Bengio (2003), https://doi.org/10.1023/A:1024068626366
     """
@@ -65,7 +70,9 @@ def standard_error(
     if sd is None:
         return None if points is None else math.sqrt(points)
     if design == "resplit":
-        return None if ratio is None else sd * math.sqrt(1 / len(scores) + ratio)
+        spread = sd or points
+        one_of = None if ratio is None else math.sqrt(1 / len(scores) + ratio)
+        return None if spread is None or one_of is None else spread * one_of
     return None if points is None else math.sqrt(sd**2 / len(scores) + points)
 
 

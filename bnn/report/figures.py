@@ -140,7 +140,7 @@ def _surfaces(
     train = arrays.get("train_x"), arrays.get("train_y")
     views = (
         (plots.probability(inputs, probs, *train, title=label), "Probability"),
-        (plots.doubt(inputs, doubt, probs.shape[1], *train, title=" "), "Entropy"),
+        (plots.doubt(inputs, doubt, probs.shape[1], *train, title=label), "Entropy"),
     )
     far = np.abs(inputs - inputs.mean(0)).max(1) >= 0.9 * np.abs(inputs - inputs.mean(0)).max()
     words = f"Mean entropy at the rim of the picture: {doubt[far].mean():.2f} nats."
@@ -158,7 +158,9 @@ def _bands(
     if "train_x" in arrays and "train_y" in arrays:
         data = arrays["train_x"].reshape(len(arrays["train_y"]), -1)[:, 0], arrays["train_y"]
     inside = np.ones(len(x), bool) if data is None else (x >= data[0].min()) & (x <= data[0].max())
-    if inside.any() and not inside.all():
+    if not parts[2].any():
+        share = "One network: it has no doubt about its weights anywhere."
+    elif inside.any() and not inside.all():
         within, beyond = parts[2][inside].mean(), parts[2][~inside].mean()
         share = (
             "Standard deviation from the weights:"

@@ -89,6 +89,10 @@ RELIABILITY = (
     " of ten cases if it were perfectly calibrated. Below the diagonal is overconfident. The bars"
     " are how often each confidence was given."
 )
+CALIBRATION = (
+    " A calibration error is never zero: read it beside what a perfectly calibrated model would"
+    " show."
+)
 ENTROPY = (
     "How unsure each method says it is: on test rows, on the shift with the highest mean entropy,"
     " and on inputs from outside the trained classes. Histograms pool the replicas; shares are"
@@ -121,12 +125,12 @@ def _how_to_read(group: Group) -> str:
     }[group.design]
     if all(len(group.of(method)) == 1 for method in group.finished):
         error = "standard error over test rows; with one replica the spread over seeds is unknown"
-    return (
+    words = (
         f"Mean over replicas ± {error}. Below, where it exists: sd, the standard deviation over"
         " replicas, and the Monte-Carlo error over draws of one replica. A dot marks the best, and"
-        " every method whose paired difference to the best may be nothing. A calibration error is"
-        " never zero: read it beside what a perfectly calibrated model would show."
+        " every method whose paired difference to the best may be nothing."
     )
+    return words + CALIBRATION if group.task == "classification" else words
 
 
 def _differences(group: Group) -> Part:
