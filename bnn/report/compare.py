@@ -64,16 +64,16 @@ def standard_error(
 
     Reference: Nadeau and Bengio (2003), https://doi.org/10.1023/A:1024068626366
     """
-    errors = [score.error for score in scores]
-    squares = [e**2 for e in errors if e is not None and math.isfinite(e)]
-    points = float(np.mean(squares)) if squares else None
+    squares = [s.error**2 for s in scores if s.error is not None and math.isfinite(s.error)]
+    points = math.sqrt(np.mean(squares)) if squares else None
     if sd is None:
-        return None if points is None else math.sqrt(points)
+        return points
     if design == "resplit":
         spread = sd or points
-        one_of = None if ratio is None else math.sqrt(1 / len(scores) + ratio)
-        return None if spread is None or one_of is None else spread * one_of
-    return None if points is None else math.sqrt(sd**2 / len(scores) + points)
+        return (
+            None if ratio is None or spread is None else spread * math.sqrt(1 / len(scores) + ratio)
+        )
+    return None if points is None else math.hypot(sd / math.sqrt(len(scores)), points)
 
 
 def points_ratio(runs: Sequence[Run]) -> float | None:
