@@ -7,7 +7,9 @@ dealt out over the workers. A replica's numbers do not depend on which others it
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -94,10 +96,11 @@ def _share_out(shards: Sequence[Batch], store: Store, workers: int, update: Upda
     ):
         board = Path(folder) / "progress"
         shares = np.memmap(board, dtype=np.float32, mode="w+", shape=len(shards))
-        jobs = [
-            pool.submit(_worker, shard, store, board, i, len(shards))
-            for i, shard in enumerate(shards)
-        ]
+        with _children_ignore_interrupts():
+            jobs = [
+                pool.submit(_worker, shard, store, board, i, len(shards))
+                for i, shard in enumerate(shards)
+            ]
         try:
             open_jobs: set[Future[None]] = set(jobs)
             while open_jobs:
@@ -110,8 +113,25 @@ def _share_out(shards: Sequence[Batch], store: Store, workers: int, update: Upda
             raise InputError(
                 "all workers to live", "one that died", "Use fewer --workers; nothing is lost."
             ) from error
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Let processes started inside the block leave Ctrl-C to this one, which then ends them."""
+    if threading.current_thread() is not threading.main_thread():  # may not set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _worker(batch: Batch, store: Store, board: Path, i: int, count: int) -> None:

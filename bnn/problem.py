@@ -58,7 +58,7 @@ class Problem:
         """Pose the problem of fitting a network to a data set's training rows.
 
         Arguments:
-            data: its test rows are left behind.
+            data: the problem keeps no index of its test rows.
             network: any module from `[points, *features]` to `[points, outputs]`; its dtype and
                 device are the problem's.
             prior: Normal(1.0) unless given.

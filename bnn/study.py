@@ -150,7 +150,7 @@ def command_line(study: Study) -> None:
                 chosen,
                 store=Store(runs),
                 report=report or Path("reports") / f"{chosen.name}.html",
-                workers=workers or (1 if device != "cpu" else len(os.sched_getaffinity(0))),
+                workers=_workers(device) if workers is None else workers,
                 device=device,
                 fresh=fresh,
                 note=QUICK_NOTE.format(chosen.seeds, chosen.draws) if quick else "",
@@ -206,6 +206,11 @@ def carry_out(
     page.write(report, html)
     console.print(f"Report: {report}", highlight=False)
     return any(run.status == "failed" for run in runs)
+
+
+def _workers(device: str) -> int:
+    """One process per core; a single one where all would share an accelerator."""
+    return (os.cpu_count() or 1) if device == "cpu" else 1
 
 
 def _device(name: str) -> str:

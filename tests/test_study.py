@@ -227,7 +227,7 @@ def test_a_method_that_fails_does_not_stop_the_others(shell: Shell) -> None:
         (["--datasets", "moons"], ["moons", "two_moons"]),
         (["--seeds", "0"], ["at least one seed"]),
         (["--device", "warp"], ["warp", "--device cpu"]),
-        (["--workers", "-1"], ["at least one worker"]),
+        (["--workers", "0"], ["at least one worker"]),
         (["--report", "/proc/nowhere/r.html"], ["/proc/nowhere"]),
         (["--runs", "/proc/nowhere"], ["/proc/nowhere"]),
     ],
@@ -266,6 +266,21 @@ def test_no_finished_run_is_lost_to_a_later_mistake(shell: Shell) -> None:
     impossible = MAP(Training(epochs=2, batch_size=99))
     code, _ = shell("--datasets", "blobs", study=replace(STUDY, methods=(MLE(FEW), impossible)))
     assert code == 2
+    assert [run.method for run in shell.runs] == ["mle"] * 3
+
+
+class Impatient(Faulty):
+    """A method during which somebody presses Ctrl-C."""
+
+    def fit(self, *_: object) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_study_keeps_what_is_finished_and_says_how_to_go_on(shell: Shell) -> None:
+    study = replace(STUDY, methods=(MLE(FEW), Impatient()))
+    code, text = shell("--datasets", "blobs", study=study)
+    assert code == 130
+    assert "Finished runs are kept in runs; the same command goes on." in text
     assert [run.method for run in shell.runs] == ["mle"] * 3
 
 
