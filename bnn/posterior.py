@@ -79,12 +79,14 @@ class Posterior:
         family: the distribution over networks.
         seeds: one per replica; they fix the draws.
         fit: how the fitting went.
+        temperature: what a classifier's outputs are divided by, `[replicas]`; None for 1.
     """
 
     problem: Problem
     family: Family
     seeds: tuple[int, ...]
     fit: Fit
+    temperature: Tensor | None = None
 
     def draws(self, wanted: int) -> int:
         """Return how many networks a prediction with `wanted` draws averages."""
@@ -95,7 +97,7 @@ class Posterior:
         return self.problem.layout.views(self._draw(draws)[0])
 
     def outputs(self, x: Tensor, draws: int = 100) -> tuple[Tensor, dict[str, Tensor]]:
-        """Run the drawn networks.
+        """Run the drawn networks, at the posterior's temperature.
 
         Arguments:
             x: inputs in original units, `[replicas or 1, points, *features]`.
@@ -115,7 +117,10 @@ class Posterior:
             units = {site: mask[:, part, None] for site, mask in masks.items()}
             with torch.no_grad():
                 pieces.append(self.problem.outputs(weights[:, part], z, units))
-        return torch.cat(pieces, dim=1), self.problem.latents(weights)
+        outputs = torch.cat(pieces, dim=1)
+        if self.temperature is not None:
+            outputs = outputs / self.temperature[:, None, None, None]
+        return outputs, self.problem.latents(weights)
 
     def take(self, replicas: Sequence[int]) -> Posterior:
         """Return the posterior of some of the replicas."""
@@ -126,7 +131,9 @@ class Posterior:
             curves=tuple(self.fit.curves[r] for r in replicas),
             diverged=tuple(self.fit.diverged[r] for r in replicas),
         )
-        return Posterior(self.problem.take(replicas), self.family.take(replicas), seeds, fit)
+        temperature = None if self.temperature is None else self.temperature[replicas]
+        problem, family = self.problem.take(replicas), self.family.take(replicas)
+        return Posterior(problem, family, seeds, fit, temperature)
 
     def _draw(self, draws: int) -> tuple[Tensor, Masks]:
         if draws < 1:

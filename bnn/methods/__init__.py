@@ -16,6 +16,7 @@ from bnn.methods.ensemble import DeepEnsemble
 from bnn.methods.maximum_likelihood import MLE
 from bnn.methods.maximum_posterior import MAP
 from bnn.methods.mean_field import MeanField
+from bnn.methods.temperature import TemperatureScaled
 from bnn.methods.under import Under
 from bnn.optimise import Progress, silent
 from bnn.posterior import Posterior
@@ -47,4 +48,14 @@ class Method(Protocol):
 
 METHODS: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField())
 
-__all__ = ["MAP", "METHODS", "MLE", "DeepEnsemble", "MCDropout", "MeanField", "Method", "Under"]
+__all__ = [
+    "MAP",
+    "METHODS",
+    "MLE",
+    "DeepEnsemble",
+    "MCDropout",
+    "MeanField",
+    "Method",
+    "TemperatureScaled",
+    "Under",
+]
