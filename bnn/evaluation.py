@@ -107,7 +107,9 @@ def _pictured(data: Dataset) -> list[tuple[str, Tensor]]:
     """Return what a picture over a grid shows beside the predictions."""
     if data.grid is None:
         return []
-    return [("grid_x", data.grid[None]), ("train_x", data.train.x), ("train_y", data.train.y)]
+    truth = [] if data.truth is None else [("grid_truth", data.truth[None])]
+    shown = [("grid_x", data.grid[None]), ("train_x", data.train.x), ("train_y", data.train.y)]
+    return shown + truth
 
 
 def _plain(value: Tensor) -> np.ndarray:

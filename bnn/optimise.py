@@ -123,8 +123,8 @@ def train(
         validate: of the validation rows; its noise is the same every time.
         progress: told the finished share of the work.
     """
-    began = time.perf_counter()
     active = _Active.all_of(problem, seeds, start)
+    began = time.perf_counter()  # not before: the first optimiser of a process loads much of torch
     record = _Record(start, training.patience)
     size = training.batch_of(problem.points)
     steps = problem.points // size

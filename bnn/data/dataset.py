@@ -99,6 +99,7 @@ class Dataset:
         unseen: inputs from outside the training distribution, such as held-out classes or a gap,
             `[points, *features]`; they carry no label.
         grid: inputs to draw a picture over, `[points, *features]`; low-dimensional toys have one.
+        truth: the true mean of the target on the grid, `[points]`, where it is known.
         scale_inputs: standardise each "feature" apart, or images by one "global" mean and scale
             (a pixel that is nearly constant would otherwise explode under a shift).
 
@@ -118,6 +119,7 @@ class Dataset:
     shifted: Mapping[str, Tensor] = field(default_factory=dict)
     unseen: Tensor | None = None
     grid: Tensor | None = None
+    truth: Tensor | None = None
     scale_inputs: Scope = "feature"
 
     def __post_init__(self) -> None:
@@ -133,6 +135,9 @@ class Dataset:
         for what, extra in (("unseen inputs", self.unseen), ("grid inputs", self.grid)):
             if extra is not None:
                 check_inputs(what, extra, (len(extra), *features))
+        if self.truth is not None:
+            points = 0 if self.grid is None else len(self.grid)
+            check_inputs("the truth on the grid", self.truth, (points,))
 
     @property
     def replicas(self) -> int:

@@ -88,6 +88,7 @@ def sine(splits: Sequence[int], points: int = 400) -> Dataset:
     inputs = np.where(inputs < GAP[0], inputs, inputs + width)
     targets = sine_mean(inputs) + sine_noise(inputs) * random.standard_normal(points)
     x, y = _tensor(inputs[:, None]), _tensor(targets)
+    grid = np.linspace(RANGE[0] - MARGIN, RANGE[1] + MARGIN, 300)
     return Dataset(
         name="sine",
         task="regression",
@@ -96,7 +97,8 @@ def sine(splits: Sequence[int], points: int = 400) -> Dataset:
         split=random_splits(y, splits, stratify=False),
         provenance=_drawn("y = sin(2x) + (0.05 + 0.25 / (1 + exp(-x))) e", x, y),
         unseen=_tensor(np.linspace(*GAP, 102)[1:-1, None]),
-        grid=_tensor(np.linspace(RANGE[0] - MARGIN, RANGE[1] + MARGIN, 300)[:, None]),
+        grid=_tensor(grid[:, None]),
+        truth=_tensor(sine_mean(grid)),
     )
 
 
