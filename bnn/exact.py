@@ -2,9 +2,10 @@
 
     p(w | D) = p(w) prod_n p(y_n | x_n, w) / Z,    p(y | x, D) = integral of p(y | x, w) p(w | D) dw
 
-Both integrals become sums over a lattice of weights. For smooth densities that vanish at its edge
-such sums are exact to many digits (trapezoidal rule); `edge` says how much was cut off, and another
-number of steps shows the rest of the error.
+Both integrals become sums over a lattice of weights, sheared as the posterior is. For smooth
+densities that vanish at its edge such sums are exact to many digits (trapezoidal rule); `edge` says
+how much was cut off, and another number of steps shows the rest of the error. Inputs far from the
+training rows need more steps, for there p(y | x, w) changes quickly with the weights.
 """
 
 from __future__ import annotations
@@ -44,9 +45,15 @@ class GridPosterior:
         return self.log_mass.exp() @ self.weights
 
     @property
+    def covariance(self) -> Tensor:
+        """Cov[w | D], `[parameters, parameters]`."""
+        centred = self.weights - self.mean
+        return (centred * self.log_mass.exp()[:, None]).mT @ centred
+
+    @property
     def sd(self) -> Tensor:
         """Standard deviation of each weight, `[parameters]`."""
-        return (self.log_mass.exp() @ (self.weights - self.mean).square()).sqrt()
+        return self.covariance.diagonal().sqrt()
 
     def log_probs(self, x: Tensor) -> Tensor:
         """Return log p(class | x, D), the average over the posterior.
@@ -65,7 +72,7 @@ class GridPosterior:
         return (given.draw_log_probs[0] + self.log_mass[:, None, None]).logsumexp(0)
 
 
-def grid_posterior(problem: Problem, steps: int = 121, reach: float = 9.0) -> GridPosterior:
+def grid_posterior(problem: Problem, steps: int = 201, reach: float = 12.0) -> GridPosterior:
     """Return the exact posterior of a problem with one or two weights.
 
     The lattice starts on the prior, and is then centred and scaled on the mass that it found.
@@ -86,19 +93,19 @@ def grid_posterior(problem: Problem, steps: int = 121, reach: float = 9.0) -> Gr
             "Use problem.take([0]) and MLP(1, [], 1), for example.",
         )
     prior = problem.prior_distribution()
-    centre, spread = prior.mean, prior.variance.sqrt()
+    centre, root = prior.mean, prior.variance.sqrt().diag()
     for _ in range(SWEEPS):
-        found = _lattice(problem, centre, spread, steps, reach)
-        centre, spread = found.mean, found.sd
-    return _lattice(problem, centre, spread, steps, reach)
+        found = _lattice(problem, centre, root, steps, reach)
+        centre, root = found.mean, torch.linalg.cholesky(found.covariance)
+    return _lattice(problem, centre, root, steps, reach)
 
 
 def _lattice(
-    problem: Problem, centre: Tensor, spread: Tensor, steps: int, reach: float
+    problem: Problem, centre: Tensor, root: Tensor, steps: int, reach: float
 ) -> GridPosterior:
     axis = torch.linspace(-reach, reach, steps, dtype=centre.dtype)
     unit = torch.cartesian_prod(*[axis] * len(centre)).view(-1, len(centre))
-    weights = centre + spread * unit
+    weights = centre + unit @ root.mT
     log_mass = problem.log_joint(weights[None])[0].detach().log_softmax(0)
     border = (unit.abs() == reach).any(-1)
     return GridPosterior(problem, weights, log_mass, float(log_mass[border].exp().sum()))
