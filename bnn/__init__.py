@@ -6,7 +6,16 @@ The public names, re-exported; nothing is computed here.
 from bnn import data, likelihoods, priors
 from bnn.data import Dataset, from_arrays
 from bnn.errors import InputError
-from bnn.methods import MAP, METHODS, MLE, DeepEnsemble, MCDropout, MeanField, Under
+from bnn.methods import (
+    MAP,
+    METHODS,
+    MLE,
+    DeepEnsemble,
+    MCDropout,
+    MeanField,
+    TemperatureScaled,
+    Under,
+)
 from bnn.networks import MLP
 from bnn.optimise import Training
 from bnn.posterior import Posterior, predict
@@ -27,6 +36,7 @@ __all__ = [
     "Posterior",
     "Problem",
     "Study",
+    "TemperatureScaled",
     "Training",
     "Under",
     "data",

@@ -21,11 +21,14 @@ from bnn.errors import InputError
 from bnn.evaluation import Evaluation, evaluate
 from bnn.likelihoods import LearnedNoise, Likelihood, Normal
 from bnn.methods import Method
+from bnn.methods.temperature import at_edge
 from bnn.optimise import Progress, silent
 from bnn.posterior import Posterior
 from bnn.priors import Prior
 from bnn.problem import Problem
 from bnn.run import Arrays, Cost, Design, Run, key_of
+
+SETS = ("train", "validation", "calibration", "test")
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,11 @@ class Batch:
         )
 
     def _split(self, seed: int) -> int:
-        ids = self.data.split.ids
-        return ids[self.seeds.index(seed)] if len(ids) > 1 else ids[0]
+        return self.data.split.ids[self._replica(seed)]
+
+    def _replica(self, seed: int) -> int:
+        """Return which of the data's splits a seed works on."""
+        return self.seeds.index(seed) if self.data.replicas > 1 else 0
 
     def _settings(self, seed: int) -> dict[str, Any]:
         like = next(self.network.parameters())
@@ -176,6 +182,8 @@ class Batch:
             "dataset": self.data.name,
             "data": self.data.provenance.sha256,
             "split": self._split(seed),
+            "rows": self.data.split.fingerprint(self._replica(seed)),
+            "sizes": [getattr(self.data, part).points for part in SETS],
             "seed": seed,
             "design": self.design,
             "network": repr(self.network),
@@ -206,6 +214,8 @@ def _remark(posterior: Posterior, r: int) -> str:
     remarks = []
     if curve.best is not None and curve.best == len(curve.train):
         remarks.append("the validation loss was still falling when the epochs ended")
+    if posterior.temperature is not None and at_edge(posterior.temperature[r]):
+        remarks.append("the temperature ended at the edge of what was looked at")
     if _noise_at_floor(posterior.take([r])):
         remarks.append("the noise scale fell to its floor")
     return "; ".join(remarks)

@@ -46,7 +46,8 @@ def _latest(runs: Sequence[Run], store: Store) -> list[Run]:
     """Return the runs of each method's latest settings: older ones are another experiment."""
 
     def experiment(run: Run) -> tuple[str, str, str]:
-        return run.dataset, run.method, key_of({**run.settings, "seed": None, "split": None})
+        replica = dict.fromkeys(("seed", "split", "rows"))
+        return run.dataset, run.method, key_of({**run.settings, **replica})
 
     latest = {}
     for run in sorted(runs, key=store.saved):

@@ -19,9 +19,12 @@ import pooch
 import pytest
 import torch
 
+from bnn.batch import Batch
 from bnn.data import Dataset, fashion_mnist, fashion_mnist_human, fingerprint, images, mnist
 from bnn.data.files import File, content
 from bnn.errors import InputError
+from bnn.methods import MLE
+from bnn.priors import Normal
 
 SETS = ("train", "validation", "calibration", "test")
 
@@ -253,6 +256,26 @@ def test_fewer_training_rows_are_among_more(small: dict[str, np.ndarray]) -> Non
     assert torch.equal(few.split.calibration, many.split.calibration)
     alone = mnist([1, 3], points=100, validation=30, calibration=20)
     assert torch.equal(alone.split.train[1], few.split.train[0])
+
+
+def test_runs_on_other_rows_have_other_keys(small: dict[str, np.ndarray]) -> None:
+    """Splits of one id and one table may still differ in how many rows train."""
+
+    def keys(points: int) -> dict[int, str]:
+        return Batch(
+            study="sizes",
+            data=mnist([0, 4], points=points, validation=30, calibration=20),
+            network=torch.nn.Linear(6, 10),
+            prior=Normal(1.0),
+            likelihood=None,
+            method=MLE(),
+            seeds=(0, 1),
+            design="resplit",
+            draws=1,
+        ).keys
+
+    assert keys(100) == keys(100)
+    assert not set(keys(100).values()) & set(keys(101).values())
 
 
 def test_sets_may_be_empty_and_all_rows_may_train(small: dict[str, np.ndarray]) -> None:

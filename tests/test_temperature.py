@@ -345,3 +345,22 @@ def test_it_makes_runs_beside_the_others(tmp_path: Path) -> None:
         assert a["accuracy"] == b["accuracy"]
         assert a["nll"].value != b["nll"].value
     assert {run.method for run in Store(tmp_path).load("scaled")} == {"mle", "mle_temperature"}
+
+
+def test_a_run_says_when_its_temperature_is_at_the_edge() -> None:
+    x = normal(200, 3, seed=1)
+    data = from_arrays("easy", 3 * x, (x[:, 0] > 0).long(), splits=[0, 1])  # separable
+    batch = Batch(
+        study="edge",
+        data=data,
+        network=nn.Linear(3, 2).double(),
+        prior=Normal(1.0),
+        likelihood=None,
+        method=TemperatureScaled(quick(MLE(), epochs=300)),
+        seeds=(0, 1),
+        design="resplit",
+        draws=1,
+    )
+    with pytest.warns(UserWarning, match="edge"):
+        runs = [run for run, _ in batch.runs()]
+    assert any("temperature ended at the edge" in run.message for run in runs)

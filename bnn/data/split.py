@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,6 +49,14 @@ class Split:
                     f"{int(same.sum())} rows used again",
                     "Test rows must not be trained on.",
                 )
+
+    def fingerprint(self, replica: int) -> str:
+        """Return the SHA-256 of a replica's rows, set by set and in their order."""
+        digest = hashlib.sha256()
+        for rows in (self.train, self.validation, self.calibration, self.test):
+            digest.update(f"{rows.shape[1]} ".encode())
+            digest.update(rows[replica].numpy().astype("<i8").tobytes())
+        return digest.hexdigest()
 
     def take(self, replicas: Sequence[int] | slice) -> Split:
         """Return the splits of some of the replicas."""
