@@ -79,8 +79,10 @@ class Problem:
         # Rows stay as precise as they came, until they are standardised: a column of dates would
         # be constant in float32.
         train = data.train.to(like.device)
-        inputs = Scaling.of(train.x, data.scale_inputs)
-        example = inputs.take([0]).standardise(train.x[:1, :1])
+        # One replica at a time, because together they are as many copies of the table.
+        each = [train.take([r]) for r in range(data.replicas)]
+        inputs = Scaling.joined([Scaling.of(rows.x, data.scale_inputs) for rows in each])
+        example = inputs.take([0]).standardise(each[0].x[:, :1])
         function = Functional(network, example[0].to(like))
         soft = data.y.ndim == 2
         likelihood = likelihood or likelihoods.default(data.task, soft, function.outputs)

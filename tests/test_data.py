@@ -342,6 +342,13 @@ def test_scaling_serves_images_replicas_and_devices() -> None:
     assert torch.equal(shared[1], scaling.take([1]).standardise(rows[:1])[0])
 
 
+def test_scalings_of_some_replicas_join() -> None:
+    rows = 5 + 2 * torch.randn(3, 40, 4, generator=torch.Generator().manual_seed(0))
+    joined = Scaling.joined([Scaling.of(rows[r : r + 1]) for r in range(3)])
+    assert torch.equal(joined.mean, Scaling.of(rows).mean)
+    assert torch.equal(joined.scale, Scaling.of(rows).scale)
+
+
 def test_the_identity_changes_nothing() -> None:
     rows = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(Scaling.identity(3, (2,)).standardise(rows), rows)

@@ -66,6 +66,11 @@ class Scaling:
         """Return the scaling that changes nothing."""
         return Scaling(torch.zeros(replicas, *features), torch.ones(replicas, *features))
 
+    @staticmethod
+    def joined(parts: Sequence[Scaling]) -> Scaling:
+        """Return the scaling of all replicas from those of some of them."""
+        return Scaling(torch.cat([p.mean for p in parts]), torch.cat([p.scale for p in parts]))
+
     @property
     def replicas(self) -> int:
         """How many means and scales there are."""
