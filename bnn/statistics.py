@@ -48,6 +48,7 @@ class Difference:
         scope: what the interval speaks of, in words.
         design: how the replicas were made.
         replicas, points: how many there were.
+        wins, losses: in how many replicas the method's mean is below, and above, the baseline's.
         level: of both intervals.
         naive_low, naive_high: the t interval that takes replicas for independent repetitions, for
             comparison; too narrow. None for one replica.
@@ -62,6 +63,8 @@ class Difference:
     design: Design
     replicas: int
     points: int
+    wins: int
+    losses: int
     level: float = 0.95
     naive_low: float | None = None
     naive_high: float | None = None
@@ -123,6 +126,8 @@ def paired_difference(
         design=design,
         replicas=replicas,
         points=points,
+        wins=int((gaps.mean(1) < 0).sum()),
+        losses=int((gaps.mean(1) > 0).sum()),
         level=level,
         naive_low=naive[0],
         naive_high=naive[1],

@@ -337,7 +337,8 @@ def test_small_words():
 
 def a_difference(**fields):
     known = {"estimate": -0.1, "low": -0.2, "high": -0.01, "p_value": 0.03, "scope": "s"}
-    return Difference(**{**known, "design": "resplit", "replicas": 5, "points": 9, **fields})
+    counts = {"replicas": 5, "points": 9, "wins": 3, "losses": 2}
+    return Difference(**{**known, **counts, "design": "resplit", **fields})
 
 
 def test_a_claim_needs_the_adjusted_p_value():
@@ -373,10 +374,13 @@ def test_the_score_table_holds_mean_error_and_spread_of_the_runs():
     sd = np.std(values, ddof=1)
     error = sd * math.sqrt(1 / 4 + POINTS / TRAIN)
     column = table["Method"].index("Negative log-likelihood|nats, lower is better")
-    main, bits, spread = table["MAP"][column].split("|")
+    main, bits, spread, rows = table["MAP"][column].split("|")
     assert main == with_error(float(np.mean(values)), float(error))
     assert bits == f"{number(np.mean(values) / math.log(2))} bits"
     assert spread == f"sd {sd:.{decimals_of(sd)}f}"
+    of_rows = [run.scores["nll"].error for run in runs if run.method == "map"]
+    typical = math.sqrt(np.mean(np.square(of_rows)))
+    assert rows == f"rows ± {typical:.{decimals_of(typical)}f}"
     draws = [run.scores["nll"].draw_error for run in runs if run.method == "mean_field"]
     rms = math.sqrt(np.mean(np.square(draws)))
     assert table["mean_field"][column].endswith(f"draws ± {rms:.{decimals_of(rms)}f}")
@@ -421,7 +425,7 @@ def test_differences_are_those_of_the_statistics(design):
             cells = table[label]
             assert cells[1] == interval(d.low, d.high)
             assert cells[2] == interval(d.naive_low, d.naive_high)
-            assert cells[4] == "4"
+            assert cells[4] == f"{d.wins} of 4"
     words = {"resplit": "re-drawn splits, Nadeau–Bengio", "fixed": "Design: for this split"}
     assert words[design] in seen.words
 
@@ -449,7 +453,9 @@ def test_replicas_that_agree_to_rounding_are_not_certain():
         replace(r, scores={"accuracy": Score(v, 0.02)}) for r, v in zip(runs, values, strict=True)
     ]
     cell = see(render(same, stored)).table("Scores")["MLE (cross-entropy)"][0]
-    assert cell == f"{with_error(0.9875, 0.02 * math.sqrt(1 / 2 + POINTS / TRAIN))}|sd 0"
+    assert (
+        cell == f"{with_error(0.9875, 0.02 * math.sqrt(1 / 2 + POINTS / TRAIN))}|sd 0|rows ± 0.020"
+    )
 
 
 def test_nothing_is_claimed_where_nothing_differs():
@@ -589,8 +595,8 @@ def test_methods_are_compared_on_the_replicas_that_both_finished():
     runs, stored = make(4)
     some = [r for r in runs if r.method != "ensemble" or r.seed > 0]
     table = see(render(some, stored)).table("Negative log-likelihood: diff")
-    assert table["Deep ensemble"][4] == "3"
-    assert table["MAP"][4] == "4"
+    assert table["Deep ensemble"][4] == "3 of 3"
+    assert table["MAP"][4].endswith(" of 4")
 
 
 def test_replicas_on_other_rows_are_not_compared():

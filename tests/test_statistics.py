@@ -288,3 +288,10 @@ def test_what_cannot_be_paired_is_refused():
     for bad in ([1.2], [-0.1], [math.nan]):
         with pytest.raises(InputError, match="p-values from 0 to 1"):
             holm(bad)
+
+
+def test_wins_and_losses_count_replicas() -> None:
+    a = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
+    b = torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    found = paired_difference(a, b, "resplit", train_points=10)
+    assert (found.wins, found.losses, found.replicas) == (2, 1, 4)

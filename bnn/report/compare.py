@@ -26,6 +26,7 @@ class Value:
     mean: float
     error: float | None  # standard error of the mean
     sd: float | None  # spread over replicas
+    point_error: float | None  # standard error over the test rows of one replica
     draw_error: float | None  # Monte-Carlo error over draws, of one replica
     n: int
 
@@ -35,18 +36,18 @@ def value(group: Group, method: str, name: str) -> Value | None:
     found = [run.scores[name] for run in group.of(method) if name in run.scores]
     if not found:
         return None
-    draw = [s.draw_error for s in found if s.draw_error is not None]
-    draw_error = math.sqrt(np.mean(np.square(draw))) if draw else None
+    point_error = _typical([score.error for score in found])
+    draw_error = _typical([score.draw_error for score in found])
     values = [score.value for score in found]
     if not np.isfinite(values).all():
-        return Value(float(np.mean(values)), None, None, draw_error, len(found))
+        return Value(float(np.mean(values)), None, None, point_error, draw_error, len(found))
     total = summary(values)
     ratio = points_ratio(group.of(method))
     sd = total.sd
     if sd is not None and sd <= AGREEMENT * abs(total.mean):
         sd = 0.0
     error = standard_error(found, sd, group.design, ratio)
-    return Value(total.mean, error, sd, draw_error, total.n)
+    return Value(total.mean, error, sd, point_error, draw_error, total.n)
 
 
 def standard_error(
@@ -64,8 +65,7 @@ def standard_error(
 
     Reference: Nadeau and Bengio (2003), https://doi.org/10.1023/A:1024068626366
     """
-    squares = [s.error**2 for s in scores if s.error is not None and math.isfinite(s.error)]
-    points = math.sqrt(np.mean(squares)) if squares else None
+    points = _typical([score.error for score in scores])
     if sd is None:
         return points
     if design == "resplit":
@@ -74,6 +74,12 @@ def standard_error(
             None if ratio is None or spread is None else spread * math.sqrt(1 / len(scores) + ratio)
         )
     return None if points is None else math.hypot(sd / math.sqrt(len(scores)), points)
+
+
+def _typical(errors: Sequence[float | None]) -> float | None:
+    """Return the root mean square of the errors that are known."""
+    squares = [error**2 for error in errors if error is not None and math.isfinite(error)]
+    return math.sqrt(np.mean(squares)) if squares else None
 
 
 def points_ratio(runs: Sequence[Run]) -> float | None:

@@ -67,8 +67,8 @@ def sources(groups: Sequence[Group]) -> list[Table]:
 def limits(groups: Sequence[Group]) -> Iterator[str]:
     """Yield what the numbers of these runs leave open."""
     yield (
-        "The methods share one network, one prior and the settings listed below; nothing was tuned"
-        " per method. Another architecture or prior may order them differently."
+        "The methods share one network and, where nothing else is said, one prior; each has the"
+        " settings listed below. Another architecture, prior or setting may order them differently."
     )
     designs = {group.design for group in groups}
     if "resplit" in designs:

@@ -126,9 +126,10 @@ def _how_to_read(group: Group) -> str:
     if all(len(group.of(method)) == 1 for method in group.finished):
         error = "standard error over test rows; with one replica the spread over seeds is unknown"
     words = (
-        f"Mean over replicas ± {error}. Below, where it exists: sd, the standard deviation over"
-        " replicas, and the Monte-Carlo error over draws of one replica. A dot marks the best, and"
-        " every method whose paired difference to the best may be nothing."
+        f"Mean over replicas ± {error}. Below, where they exist: sd, the standard deviation over"
+        " replicas; and of one replica the standard error over its test rows and the Monte-Carlo"
+        " error over its draws. A dot marks the best, and every method whose paired difference to"
+        " the best may be nothing."
     )
     return words + CALIBRATION if group.task == "classification" else words
 

@@ -122,6 +122,8 @@ def _score(group: Group, method: str, name: str, mark: bool = False) -> Cell:
         notes = [f"{number(bits.mean)} bits"]
     if found.sd is not None:
         notes.append(f"sd {rounded(found.sd, decimals_of(found.sd))}")
+    if found.point_error is not None and found.n > 1:
+        notes.append(f"rows ± {rounded(found.point_error, decimals_of(found.point_error))}")
     if found.draw_error is not None:
         notes.append(f"draws ± {rounded(found.draw_error, decimals_of(found.draw_error))}")
     return numeric(with_error(found.mean, found.error), found.mean, *notes, mark=mark)
@@ -158,7 +160,7 @@ def differences(
         Column(f"{level} interval"),
         Column("Naive interval", "too narrow"),
         Column("p", "Holm-adjusted"),
-        Column("Pairs", "replicas"),
+        Column("Better", "in replicas"),
         Column("Verdict", words=True),
     ]
     rows = [
@@ -187,7 +189,7 @@ def _difference(difference: Difference | None, better: str | None, why: str) -> 
         numeric(interval(d.low, d.high), d.low),
         naive,
         numeric(probability(p), p),
-        numeric(str(d.replicas), d.replicas),
+        numeric(f"{d.wins if better == 'lower' else d.losses} of {d.replicas}", d.wins),
         textual(verdict(d, better)),
     ]
 
