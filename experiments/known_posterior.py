@@ -4,8 +4,9 @@ Writes reports/known_posterior.html, an article in which every claim is computed
 identity that fails is shown red, and the script then exits with 1.
 """
 
-from bnn.report.writing import Article
 from sections import approach, far_away, integration, small_samples
+
+from bnn.report.writing import Article
 
 article = Article(
     name="known_posterior",

@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 
 from bnn.errors import InputError
+from bnn.plots.style import visible
 from bnn.report import page
 from bnn.report.claims import Claim, exact, small, tally
 from bnn.report.figures import Figure, drawing
@@ -140,7 +141,7 @@ def prose(text: str) -> Markup:
     if len(parts) % 2 == 0:
         raise InputError("dollars in pairs", repr(text), "Close the formula.")
     return Markup("").join(
-        mathml(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+        mathml(part) if place % 2 else escape(visible(part)) for place, part in enumerate(parts)
     )
 
 

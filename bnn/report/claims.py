@@ -15,7 +15,7 @@ from scipy import stats
 from torch import Tensor
 
 from bnn.errors import InputError
-from bnn.report.words import number
+from bnn.report.words import count, number
 from bnn.statistics import Difference
 
 Kind = Literal["identity", "finding"]
@@ -170,18 +170,18 @@ def tally(claims: Sequence[Claim]) -> str:
     identities = [c.verdict for c in claims if c.kind == "identity"]
     findings = [c.verdict for c in claims if c.kind == "finding"]
     parts = []
-    if identities:
-        failed = identities.count(FAILS)
+    failed = identities.count(FAILS)
+    if len(identities) == 1:
+        parts.append(f"1 identity, which {identities[0]}")
+    elif failed:
         parts.append(
-            f"{failed} of {_count(identities, 'identity', 'identities')} "
-            + ("fails" if failed == 1 else "fail")
-            if failed
-            else f"{_count(identities, 'identity', 'identities')}, "
-            + ("which holds" if len(identities) == 1 else "all hold")
+            f"{failed} of {len(identities)} identities {'fails' if failed == 1 else 'fail'}"
         )
+    elif identities:
+        parts.append(f"{len(identities)} identities, all hold")
     if findings:
         verdicts = [f"{findings.count(v)} {v}" for v in OUTCOMES if v in findings]
-        parts.append(f"{_count(findings, 'finding', 'findings')}: {', '.join(verdicts)}")
+        parts.append(f"{count(len(findings), 'finding')}: {', '.join(verdicts)}")
     return "; ".join(parts)
 
 
@@ -199,7 +199,3 @@ def small(value: float) -> str:
     mantissa, exponent = f"{value:.1e}".split("e")
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa.removesuffix('.0')} × 10{raised}"
-
-
-def _count(things: Sequence[str], one: str, many: str) -> str:
-    return f"{len(things)} {one if len(things) == 1 else many}"

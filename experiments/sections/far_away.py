@@ -1,6 +1,5 @@
 """Away from the data, where the truth is known too: who is over-confident?"""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -126,9 +125,9 @@ def picture_of_line(lines: dict[str, Posterior], x: Tensor, y: Tensor) -> Figure
             label=label,
         )
     for k, place in ((0, -0.06), (1, 1.06)):
-        ax.plot(x[y == k][:, 0], np.full(int((y == k).sum()), place), "|", color=INK, alpha=0.5)
+        ax.vlines(x[y == k], place - 0.03, place + 0.03, color=INK, linewidth=0.7, alpha=0.7)
     ax.set(xlim=(-9, 9), ylim=(-0.12, 1.12))
-    legend(ax, loc="center left")
+    legend(ax, loc="center right")
     tidy(ax, "x", "probability of class B")
     return picture(
         ax,

@@ -66,9 +66,9 @@ def section(work: Work) -> Section:
                 expected=0.0,
                 tolerance=1e-12,
             ),
-            "A gradient sums to zero over the classes: what one logit gains the others lose. "
-            "Training stops where prediction and label agree on average, row by row weighted by "
-            "the inputs, and not before.",
+            "A gradient sums to zero over the classes: what one logit gains the others lose. And "
+            "the gradient of the whole loss vanishes only where predictions and labels agree on "
+            "average, weighted by the inputs.",
             bars(gradients),
         ),
     )
@@ -90,10 +90,10 @@ def gap(likelihood: Likelihood, logits: Tensor, labels: Tensor) -> Tensor:
 
 def bars(gradients: Tensor) -> Figure:
     """Draw the two gradients side by side."""
-    ax = new_axes(4.6, 2.5)
+    ax = new_axes(3.9, 2.4)
     place = np.arange(len(FIRST))
     for shift, row, colour, name in ((-0.2, 0, BLUE, FIRST), (0.2, 1, ORANGE, SECOND)):
-        ax.bar(place + shift, gradients[row], 0.38, color=colour, label=str(name))
+        ax.bar(place + shift, gradients[row].numpy(), 0.38, color=colour, label=str(name))
     ax.axhline(0, color=INK, linewidth=0.7)
     ax.set_xticks(place, ["A (true)", *"BCDE"])
     legend(ax, loc="lower right")

@@ -66,7 +66,7 @@ def section(work: Work) -> Section:
             Formula(r"p(y = 1 \mid x, \mathcal{D}) = \iint \frac{1}{1 + e^{-(a x + b)}}\,"
                     r" p(a, b \mid \mathcal{D})\, \mathrm{d}a\, \mathrm{d}b"),
             identity(
-                "The grid, at x = 3, against an adaptive double integral (scipy) of the same "
+                "The grid, at $x = 3$, against an adaptive double integral (scipy) of the same "
                 "formula, written out by hand",
                 found=exact[0, CHECKED, 1], expected=by_integral(problem.take([0])),
                 tolerance=1e-8,
@@ -81,9 +81,10 @@ def section(work: Work) -> Section:
                 "The posterior mass that lies on the border of the grid, at most",
                 found=max(lattice.edge for lattice in lattices), expected=0.0, tolerance=1e-10,
             ),
-            f"{len(seeds)} times over, {POINTS} rows of two classes on a line are drawn; the "
+            f"Ten rows of two classes on a line are drawn, {len(seeds)} times over; the "
             f"prior of both weights is Normal(0, {SCALE:g}²). The worst error of a method is the "
-            "largest difference of its predicted probability to the exact one, for x from -6 to 6:",
+            "largest difference of its predicted probability to the exact one, for $x$ from −6 to "
+            "6:",
             *(replicated(f"{label}: worst error", values) for label, values in worst.items()),
             "An average of many logistic curves is flatter than the curve of the average weights, "
             "so plugging one in makes the prediction too sure. (The ensemble is no average here: "
@@ -154,15 +155,15 @@ def contours(lattice: GridPosterior, posteriors: dict[str, Posterior]) -> Figure
     """Draw the exact posterior of the two weights, and where the methods stand in it."""
     ax = new_axes(3.3, 2.7)
     side = STEPS[1]
-    a, b = (lattice.weights[:, i].view(side, side) for i in (0, 1))
-    mass = lattice.log_mass.view(side, side)
+    a, b = (lattice.weights[:, i].view(side, side).numpy() for i in (0, 1))
+    mass = lattice.log_mass.view(side, side).numpy()
     levels = float(mass.max()) - np.array([4.5, 2.0, 0.5])  # at 3, 2 and 1 standard deviations
     ax.contour(a, b, mass, levels=levels, colors=INK, linewidths=(0.7, 1.0, 1.3), linestyles="-")
     for (label, posterior), (colour, _), marker in zip(
         posteriors.items(), LOOKS, "os*^v<", strict=False
     ):
         weights = torch.cat([w.flatten(2) for w in posterior.weights(60).values()], -1)[0]
-        alpha = 1.0 if len(weights) < 20 else 0.45
+        alpha = 1.0 if len(weights) < 20 else 0.8
         size = 5 if len(weights) < 20 else 2.5
         ax.plot(
             *weights.T,
@@ -173,8 +174,8 @@ def contours(lattice: GridPosterior, posteriors: dict[str, Posterior]) -> Figure
             label=label,
             markeredgewidth=0,
         )
-    low, high = lattice.mean - 4 * lattice.sd, lattice.mean + 4 * lattice.sd
-    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    ends = torch.stack([lattice.mean - 4 * lattice.sd, lattice.mean + 4 * lattice.sd], 1).tolist()
+    ax.set(xlim=ends[0], ylim=ends[1])
     tidy(ax, "slope a", "intercept b")
     return picture(
         ax,

@@ -117,7 +117,7 @@ def untrained(problem: Problem) -> Tensor:
 
 def underflow(p: Tensor) -> Figure:
     """Draw the logarithm of the running product, and where the arithmetic loses it."""
-    ax = new_axes(4.6, 2.7)
+    ax = new_axes(3.9, 2.6)
     rows = np.arange(1, len(p) + 1)
     product = p.cumprod(0).numpy()
     last = int(rows[product > 0][-1])

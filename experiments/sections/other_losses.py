@@ -36,7 +36,7 @@ from bnn.report.writing import Work
 POINTS = 1000  # training rows
 AMOUNT = 0.1  # of label smoothing
 PAIRS, CLASSES = 1000, 5
-GRID = torch.linspace(-5, 5, 201)[:, None]
+GRID = torch.linspace(-6.5, 5, 231)[:, None]
 METHOD = MLE(Training(epochs=200, learning_rate=1e-2, patience=20))
 
 
@@ -220,7 +220,7 @@ def probabilities(fits: dict[str, Posterior], platt: Tensor) -> Figure:
         strict=True,
     ):
         ax.plot(x, values, color=colour, linestyle=dash, linewidth=1.3, label=name)
-    ax.set(xlim=(-5, 5), ylim=(-0.25, 1.25))
+    ax.set(xlim=(-6.5, 5), ylim=(-0.25, 1.25))
     legend(ax, loc="center left")
     tidy(ax, "x", "probability of class B")
     return picture(

@@ -108,6 +108,6 @@ def draw(name: str, confidence: Tensor, right: Tensor) -> Figure:
     return picture(
         ax,
         f"Reliability of {name}",
-        f"The curve lies outside the band at {outside:.0%} of the confidences.",
-        f"Outside the band at {outside:.0%} of the confidences.",
+        f"The curve lies outside the band at {100 * outside:.0f} % of the confidences.",
+        f"Outside the band at {100 * outside:.0f} % of the confidences.",
     )

@@ -68,7 +68,7 @@ def section(work: Work) -> Section:
             entropies(u),
             "One temperature, chosen so that labels held out become likeliest, is the simplest "
             "repair of an over-confident network: it changes how sure it is and never what it "
-            "decides. Here it is chosen for the over-trained networks of the section before, on "
+            "decides. Here it is chosen for the over-trained networks of section 8, on "
             f"{found.data.calibration.points} rows that nothing was trained on.",
             replicated(
                 "The chosen temperature of over-trained networks",

@@ -78,7 +78,7 @@ def loss(label: int, prediction: tuple[float, ...]) -> torch.Tensor:
 
 def curve(found: list[torch.Tensor]) -> Figure:
     """Draw -log p with the five examples on it."""
-    ax = new_axes(4.6, 2.7)
+    ax = new_axes(3.9, 2.6)
     p = np.geomspace(5e-4, 1, 300)
     ax.plot(p, -np.log(p), color=INK, linewidth=1.3)
     for (label, prediction, _, _), h in zip(EXAMPLES, found, strict=True):
