@@ -47,12 +47,13 @@ def evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluation
 def _evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluation]:
     test = predict(posterior, data.test.x, draws)
     others = {name: predict(posterior, data.test_under(name).x, draws) for name in data.shifted}
-    labels = {name: data.test.y for name in data.shifted}
+    y = _labels(data)
+    labels = {name: y for name in data.shifted}
     if data.unseen is not None:
         others["unseen"] = predict(posterior, data.unseen, draws)
     scores = score(
         test,
-        data.test.y,
+        y,
         random_draws=posterior.family.atoms is None,
         others=others,
         other_labels=labels,
@@ -79,16 +80,23 @@ def _arrays(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield arrays `[replicas, ...]` by name; see `bnn.run.Run` for what they are."""
     yield "test_index", data.split.test
-    yield "test_y", data.test.y
-    yield "test_draw_log_prob", test.draw_log_prob(data.test.y)
-    yield from ((f"test_{name}", value) for name, value in pointwise(test, data.test.y).items())
+    y = _labels(data)
+    yield "test_y", y
+    yield "test_draw_log_prob", test.draw_log_prob(y)
+    yield from ((f"test_{name}", value) for name, value in pointwise(test, y).items())
     yield from ((f"test_{name}", value) for name, value in _quantities(test))
     if isinstance(test, NormalMixture):
-        yield "test_pit", test.cdf(data.test.y)
+        yield "test_pit", test.cdf(y)
     for condition, predictive in others.items():
         for name, value in _quantities(predictive):
             if name != "probs":
                 yield f"{condition}_{name}", value
+
+
+def _labels(data: Dataset) -> Tensor:
+    """Return the targets of the test rows; counts of labels as distributions."""
+    y = data.test.y
+    return y / y.sum(-1, keepdim=True) if y.ndim == 3 else y
 
 
 def _quantities(predictive: Predictive) -> Iterator[tuple[str, Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from bnn.batch import Batch
 from bnn.data import Dataset, fashion_mnist_human
+from bnn.evaluation import evaluate
 from bnn.likelihoods import Categorical, SoftLabels
 from bnn.methods import MLE, MeanField, Method
 from bnn.metrics.likelihood import cross_entropy
@@ -150,3 +152,23 @@ def test_labels_that_people_gave_are_learnt(method: Method) -> None:
         assert arrays["test_y"].shape == arrays["test_probs"].shape == (1_000, 10)
         assert run.scores["nll"].value < math.log(10) - 0.9
         assert run.scores["accuracy"].value > 0.6
+
+
+# Counts
+
+
+def test_counts_of_labels_weigh_every_label_and_are_scored_as_distributions() -> None:
+    shared = soft()
+    counts = torch.distributions.Multinomial(20, shared.y).sample()
+    data, rows = replace(shared, y=counts), replace(shared, y=counts / 20)
+    weighted = Problem.of(data, MLP(3, [5], 3).double(), likelihood=SoftLabels(counts=True))
+    plain = Problem.of(rows, MLP(3, [5], 3).double())
+    weights = 0.1 * normal(2, 1, weighted.layout.size)
+    found, expected = (
+        problem.loss(weights, *problem.batch(problem.train)) for problem in (weighted, plain)
+    )
+    assert apart(found, 20 * expected) < 1e-12
+    same = [evaluate(quick(MLE()).fit(plain, (0, 1)), part, 1) for part in (data, rows)]
+    for one, two in zip(*same, strict=True):
+        assert one.scores["nll"] == two.scores["nll"]
+        assert math.isclose(one.arrays["test_y"].sum(), data.test.points, rel_tol=1e-5)

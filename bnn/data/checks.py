@@ -58,7 +58,7 @@ def check_targets(y: Tensor) -> None:
 
 
 def check_classes(y: Tensor, classes: tuple[str, ...]) -> None:
-    """Refuse labels that are neither class numbers nor distributions over the classes."""
+    """Refuse labels that are neither class numbers, nor distributions over classes, nor counts."""
     if len(set(classes)) < max(2, len(classes)):
         raise InputError(
             "at least two classes, of different names",
@@ -66,11 +66,14 @@ def check_classes(y: Tensor, classes: tuple[str, ...]) -> None:
             "With one class there is nothing to predict.",
         )
     if y.ndim == 2 and y.is_floating_point():
-        if y.shape[1] != len(classes) or (y < 0).any() or ((y.sum(1) - 1).abs() > 1e-4).any():
+        mass = y.sum(1)
+        counts = bool((y == y.round()).all()) and bool((mass > 0).all())
+        sound = counts or bool(((mass - 1).abs() <= 1e-4).all())
+        if y.shape[1] != len(classes) or (y < 0).any() or not sound:
             raise InputError(
-                f"label distributions over {len(classes)} classes",
+                f"label distributions over {len(classes)} classes, or counts of labels",
                 "rows that are negative, do not sum to one, or have another length",
-                "Normalise the counts of each row.",
+                "Divide each row by its sum.",
             )
     elif y.ndim != 1 or y.dtype != torch.int64 or y.min() < 0 or y.max() >= len(classes):
         raise InputError(

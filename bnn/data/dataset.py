@@ -91,7 +91,8 @@ class Dataset:
         name: a short identifier.
         task: "classification" or "regression".
         x: inputs, `[rows, *features]`, original units.
-        y: class numbers `[rows]`, label distributions `[rows, classes]`, or real targets `[rows]`.
+        y: class numbers `[rows]`, label distributions or counts of labels `[rows, classes]`, or
+            real targets `[rows]`.
         split: which rows train, validate, calibrate and test each replica.
         provenance: source, licence and checksum.
         classes: the names of the classes, in the order of their numbers; empty for regression.
