@@ -32,7 +32,7 @@ class Scored:
 
     Arguments:
         divergence: mean KL(truth || network), `[replicas]`.
-        loss: mean cross-entropy with the drawn labels, `[replicas]`.
+        loss: mean cross-entropy, averaged over the labels that might have come, `[replicas]`.
         better: log p_true - log q of every drawn label, `[replicas, points]`.
     """
 
@@ -44,11 +44,10 @@ class Scored:
     def of(log_probs: Tensor, x: Tensor, y: Tensor) -> "Scored":
         """Compare predictions `[replicas, points, classes]` with the truth."""
         truth = FOUR.log_posterior(x)
-        loss = cross_entropy(log_probs, y)
         return Scored(
             divergence(log_probs, truth.exp()).mean(-1),
-            loss.mean(-1),
-            loss - cross_entropy(truth, y),
+            cross_entropy(log_probs, truth.exp()).mean(-1),
+            cross_entropy(log_probs, y) - cross_entropy(truth, y),
         )
 
     @property
@@ -200,7 +199,7 @@ def landing(values: Mapping[str, Mapping[int, Tensor]], floor: float) -> Figure:
         "Test cross-entropy against the number of training rows",
         "Two lines that fall towards a horizontal line, the conditional entropy.",
         f"The floor is the conditional entropy, {number(floor, 4)} nats. Single repetitions may "
-        "dip below it by luck of their test labels.",
+        "dip below it by luck of their test inputs.",
     )
 
 

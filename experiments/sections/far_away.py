@@ -126,8 +126,9 @@ def picture_of_line(lines: dict[str, Posterior], x: Tensor, y: Tensor) -> Figure
         )
     for k, place in ((0, -0.06), (1, 1.06)):
         ax.vlines(x[y == k], place - 0.03, place + 0.03, color=INK, linewidth=0.7, alpha=0.7)
-    ax.set(xlim=(-9, 9), ylim=(-0.12, 1.12))
-    legend(ax, loc="center right")
+    ax.set(xlim=(-9, 9), ylim=(-0.12, 1.95))
+    ax.set_yticks([0, 0.5, 1])
+    legend(ax, loc="upper left")
     tidy(ax, "x", "probability of class B")
     return picture(
         ax,
