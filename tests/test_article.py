@@ -105,15 +105,16 @@ def test_a_difference_brings_the_interval_of_its_design() -> None:
 
 
 def test_the_tally_counts_every_claim() -> None:
-    assert tally([holding()]) == "1 identity, which holds"
-    assert tally([holding(), holding()]) == "2 identities, all hold"
-    assert tally([holding(), holding(found=9.0)]) == "1 of 2 identities fails"
+    assert tally([holding()]) == ["1 identity, which holds"]
+    assert tally([holding(), holding()]) == ["2 identities, all hold"]
+    assert tally([holding(), holding(found=9.0)]) == ["1 of 2 identities fails"]
     findings = [finding("x", found=1.0), replicated("y", [1.0, 1.1], expected=0.0, relation="≥")]
-    assert tally([holding(), *findings]) == (
-        "1 identity, which holds; 2 findings: 1 as expected, 1 reported"
-    )
-    assert tally([holding(found=9.0)] * 2) == "2 of 2 identities fail"
-    assert tally([]) == ""
+    assert tally([holding(), *findings]) == [
+        "1 identity, which holds",
+        "2 findings: 1 as expected, 1 reported",
+    ]
+    assert tally([holding(found=9.0)] * 2) == ["2 of 2 identities fail"]
+    assert tally([]) == []
 
 
 def test_numbers_are_printed_as_people_write_them() -> None:

@@ -79,9 +79,9 @@ class Section:
         return any(claim.failed for claim in self.claims)
 
     @property
-    def verdict(self) -> str:
+    def outcomes(self) -> list[str]:
         """What became of its claims, in words."""
-        return "; ".join(filter(None, ["not run" if self.not_run else "", tally(self.claims)]))
+        return ["not run"] * bool(self.not_run) + tally(self.claims)
 
 
 def render(
@@ -108,7 +108,7 @@ def render(
     return page.template("article.html").render(
         title=title,
         introduction=[prose(paragraph) for paragraph in introduction],
-        summary=tally([claim for section in sections for claim in section.claims]),
+        summary="; ".join(tally([claim for section in sections for claim in section.claims])),
         failed=any(section.failed for section in sections),
         sections=[(n, s, list(_shown(s.body))) for n, s in enumerate(sections, 1)],
         note=note,

@@ -165,11 +165,11 @@ def difference(
     )
 
 
-def tally(claims: Sequence[Claim]) -> str:
+def tally(claims: Sequence[Claim]) -> list[str]:
     """Return how many claims of each kind there are and what became of them, in words."""
     identities = [c.verdict for c in claims if c.kind == "identity"]
     findings = [c.verdict for c in claims if c.kind == "finding"]
-    parts = []
+    parts: list[str] = []
     failed = identities.count(FAILS)
     if len(identities) == 1:
         parts.append(f"1 identity, which {identities[0]}")
@@ -182,7 +182,7 @@ def tally(claims: Sequence[Claim]) -> str:
     if findings:
         verdicts = [f"{findings.count(v)} {v}" for v in OUTCOMES if v in findings]
         parts.append(f"{count(len(findings), 'finding')}: {', '.join(verdicts)}")
-    return "; ".join(parts)
+    return parts
 
 
 def exact(value: float) -> str:

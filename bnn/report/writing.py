@@ -140,7 +140,9 @@ def compute(article: Article, quick: bool, console: Console) -> list[Section]:
             progress.update(part, visible=False)
             progress.advance(whole)
             style = "bold red" if found.failed else ""
-            console.print(f"{number:2}. {found.title}: {found.verdict}", style=style, markup=False)
+            console.print(
+                f"{number:2}. {found.title}: {'; '.join(found.outcomes)}", style=style, markup=False
+            )
             for claim in found.claims:
                 if claim.failed:
                     console.print(f"    fails: {claim.statement}", style=style, markup=False)

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.distributions import Dirichlet
@@ -14,7 +13,7 @@ from bnn import MLE, MLP, Dataset, Problem, Training, likelihoods, predict
 from bnn.data.gaussians import TWO, two_gaussians
 from bnn.likelihoods import Likelihood
 from bnn.losses import Hinge, SquaredError
-from bnn.metrics.likelihood import brier, cross_entropy, divergence, smoothed
+from bnn.metrics.likelihood import brier, divergence
 from bnn.plots.style import (
     BLUE,
     DASHED,
@@ -33,8 +32,9 @@ from bnn.report.claims import identity, replicated
 from bnn.report.figures import Figure
 from bnn.report.writing import Work
 
+from . import label_smoothing
+
 POINTS = 1000  # training rows
-AMOUNT = 0.1  # of label smoothing
 PAIRS, CLASSES = 1000, 5
 GRID = torch.linspace(-6.5, 5, 231)[:, None]
 METHOD = MLE(Training(epochs=200, learning_rate=1e-2, patience=20))
@@ -118,18 +118,7 @@ def section(work: Work) -> Section:
             ),
             probabilities(fits, two_classes(platt["grid"])),
             logits(fits, margins["grid"]),
-            "Label smoothing trains with cross-entropy, but on labels that are mixed with the "
-            f"uniform distribution by a share $a$, here {AMOUNT}. By what was said of soft labels, "
-            "this moves the optimum away from the probabilities:",
-            Formula(
-                r"\operatorname{argmin}_q \, \mathbb{E}\, H\left((1 - a)\, y +"
-                r" \frac{a}{K}, \, q\right) = (1 - a)\, p + \frac{a}{K}"
-            ),
-            identity(
-                "The optimum found numerically against the formula, 20 random distributions: "
-                "largest gap of a probability",
-                found=smoothing_gap(), expected=0.0, tolerance=1e-6,
-            ),
+            *label_smoothing.body(),
         ),
     )  # fmt: skip
 
@@ -176,28 +165,6 @@ def brier_gap() -> Tensor:
         return (p * each).sum(-1)
 
     return (expected(q) - expected(p) - (q - p).square().sum(-1)).abs().max()
-
-
-def smoothing_gap() -> float:
-    """Minimise the cross-entropy with smoothed labels, and compare with the formula."""
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        truths = Dirichlet(torch.ones(CLASSES, dtype=torch.float64)).sample((20,))
-    targets = smoothed(truths, CLASSES, AMOUNT)
-    gaps = []
-    for p, formula in zip(truths, targets, strict=True):
-        labels = smoothed(torch.arange(CLASSES), CLASSES, AMOUNT)  # of each class, if it is true
-
-        def loss(u: np.ndarray, p: Tensor = p, labels: Tensor = labels) -> tuple[float, np.ndarray]:
-            logits = torch.tensor(u, requires_grad=True)
-            log_probs = logits.log_softmax(-1).expand(CLASSES, -1)
-            value = (p * cross_entropy(log_probs, labels)).sum()
-            value.backward()
-            return value.item(), logits.grad.numpy()
-
-        best = minimize(loss, np.zeros(CLASSES), jac=True, method="BFGS", options={"gtol": 1e-9})
-        gaps.append(float((torch.tensor(best.x).softmax(-1) - formula).abs().max()))
-    return max(gaps)
 
 
 def probabilities(fits: dict[str, Posterior], platt: Tensor) -> Figure:

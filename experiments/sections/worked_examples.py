@@ -10,7 +10,6 @@ from bnn.plots.style import BLUE, INK, new_axes, tidy
 from bnn.report.article import Formula, Section, Table, picture
 from bnn.report.claims import identity
 from bnn.report.figures import Figure
-from bnn.report.words import number
 from bnn.report.writing import Work
 
 EXAMPLES = (  # the class that is true, the prediction, the cross-entropy, half its last digit
@@ -41,7 +40,7 @@ def section(work: Work) -> Section:
                 "Five predictions and their cross-entropy",
                 ("prediction", "true class", "nats", "bits"),
                 tuple(
-                    (str(prediction), "ABCDE"[label], number(h, 7), number(float(bits(h)), 7))
+                    (str(prediction), "ABCDE"[label], f"{h:.7f}", f"{bits(h):.7f}")
                     for (label, prediction, _, _), h in zip(EXAMPLES, found, strict=True)
                 ),
             ),
