@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import time
 import traceback
@@ -20,7 +21,7 @@ from bnn.data import Dataset
 from bnn.errors import InputError
 from bnn.evaluation import Evaluation, evaluate
 from bnn.likelihoods import LearnedNoise, Likelihood, Normal
-from bnn.methods import Method
+from bnn.methods import Method, Under
 from bnn.methods.temperature import at_edge
 from bnn.optimise import Progress, silent
 from bnn.posterior import Posterior
@@ -28,6 +29,7 @@ from bnn.priors import Prior
 from bnn.problem import Problem
 from bnn.run import Arrays, Cost, Design, Run, key_of
 
+WORTH_A_REMARK = 0.5  # nats per row by which a fixed budget may overshoot without a word
 SETS = ("train", "validation", "calibration", "test")
 
 
@@ -37,6 +39,7 @@ class Batch:
 
     Arguments:
         study: the study's name.
+        dataset: what the study calls the data set.
         data: one split per seed, or a single one for all.
         network, prior, likelihood: the problem; the network's device is where it is computed.
         method: how it is solved.
@@ -47,6 +50,7 @@ class Batch:
     """
 
     study: str
+    dataset: str
     data: Dataset
     network: nn.Module
     prior: Prior
@@ -56,6 +60,12 @@ class Batch:
     design: Design
     draws: int
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def problem(self) -> Problem:
+        """What is fitted, posed under the prior that the method asks for."""
+        prior = self.method.prior if isinstance(self.method, Under) else self.prior
+        return Problem.of(self.data, self.network, prior, self.likelihood)
 
     @cached_property
     def keys(self) -> dict[int, str]:
@@ -78,7 +88,7 @@ class Batch:
         Raises:
             InputError: if the method cannot serve the problem as posed.
         """
-        problem = Problem.of(self.data, self.network, self.prior, self.likelihood)
+        problem = self.problem
         try:
             posterior = self.method.fit(problem, self.seeds, progress)
         except InputError:
@@ -124,7 +134,7 @@ class Batch:
     ) -> tuple[Run, Arrays]:
         seed = self.seeds[r]
         if evaluation is None:
-            epoch = len(posterior.fit.curves[r].train)
+            epoch = posterior.fit.curves[r].epochs[-1]
             message = f"the loss was no longer finite in epoch {epoch}"
             return self._run(seed, status="diverged", message=message), {}
         if isinstance(evaluation, Exception):
@@ -159,7 +169,7 @@ class Batch:
         return Run(
             key=self.keys[seed],
             study=self.study,
-            dataset=self.data.name,
+            dataset=self.dataset,
             task=self.data.task,
             method=self.method.name,
             seed=seed,
@@ -176,19 +186,41 @@ class Batch:
         """Return which of the data's splits a seed works on."""
         return self.seeds.index(seed) if self.data.replicas > 1 else 0
 
+    @cached_property
+    def _content(self) -> str:
+        """The hash of all that the data bring, whatever their provenance says."""
+        data = self.data
+        tables = {"x": data.x, "y": data.y, "unseen": data.unseen, "grid": data.grid}
+        digest = hashlib.sha256(f"{data.task} {data.classes} {data.scale_inputs}".encode())
+        for name, table in (*tables.items(), *data.shifted.items()):
+            if table is not None:
+                digest.update(f"{name} {table.dtype} {tuple(table.shape)}".encode())
+                digest.update(table.contiguous().numpy())
+        return digest.hexdigest()
+
+    @cached_property
+    def _outputs(self) -> list[float]:
+        """What the freshly started network says of one input: its `repr` may not tell all of it."""
+        problem = self.problem.take([0])
+        features = self.data.x.shape[1:]
+        x = torch.linspace(-1, 1, features.numel()).reshape(1, 1, *features).to(problem.like)
+        outputs = problem.outputs(problem.initial([0])[:, None], x)
+        return [round(value, 3) + 0.0 for value in outputs.flatten().tolist()]
+
     def _settings(self, seed: int) -> dict[str, Any]:
         like = next(self.network.parameters())
         return {
-            "dataset": self.data.name,
-            "data": self.data.provenance.sha256,
+            "dataset": self.dataset,
+            "data": self._content,
             "split": self._split(seed),
             "rows": self.data.split.fingerprint(self._replica(seed)),
             "sizes": [getattr(self.data, part).points for part in SETS],
             "seed": seed,
             "design": self.design,
             "network": repr(self.network),
-            "prior": repr(self.prior),
-            "likelihood": repr(self.likelihood),
+            "outputs": self._outputs,
+            "prior": repr(self.problem.prior),
+            "likelihood": repr(self.problem.likelihood),
             "method": repr(self.method),
             "version": self.method.version,
             "draws": self.draws,
@@ -212,8 +244,12 @@ def _remark(posterior: Posterior, r: int) -> str:
     """Return what a reader of a finished run should know about its fit, or nothing."""
     curve = posterior.fit.curves[r]
     remarks = []
-    if curve.best is not None and curve.best == len(curve.train):
+    if curve.best is not None and curve.best == curve.epochs[-1]:
         remarks.append("the validation loss was still falling when the epochs ended")
+    if curve.best is None and curve.validation:
+        rise = curve.validation[-1] - min(curve.validation)
+        if rise > WORTH_A_REMARK:
+            remarks.append(f"the validation loss ended {rise:.2g} nats per row above its lowest")
     if posterior.temperature is not None and at_edge(posterior.temperature[r]):
         remarks.append("the temperature ended at the edge of what was looked at")
     if _noise_at_floor(posterior.take([r])):

@@ -6,6 +6,7 @@ dealt out over the workers. A replica's numbers do not depend on which others it
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import signal
 import tempfile
@@ -29,22 +30,24 @@ from bnn.store import Store
 
 Update = Callable[[int, float], None]  # told a shard's number and its finished share
 
+REPLICAS_AT_ONCE = 100  # more in one computation gain nothing
+WEIGHTS_AT_ONCE = 2**26  # so that a batch of large networks fits into memory: 256 MiB a copy
 REPLICAS_WORTH_SHARING = 4  # fewer are not worth a second process
 
 
 def pending(batches: Sequence[Batch], store: Store, *, fresh: bool) -> list[Batch]:
     """Return what is still to be done: the seeds whose runs are not in the store.
 
-    Failed runs are tried again, and with `fresh` everything is.
+    Failed runs are tried again, and with `fresh` everything is. What is there stays until its
+    replacement is made.
     """
+    studies = {batch.study for batch in batches}
+    done = {run.key for name in studies for run in store.load(name) if run.status != "failed"}
     left = []
     for batch in batches:
-        done = {run.key for run in store.load(batch.study) if run.status != "failed"}
-        again = [s for s in batch.seeds if fresh or batch.keys[s] not in done]
-        for seed in again:
-            store.discard(batch.study, batch.keys[seed])
+        again = tuple(s for s in batch.seeds if fresh or batch.keys[s] not in done)
         if again:
-            left.append(batch.take(tuple(again)))
+            left.append(batch.take(again))
     return left
 
 
@@ -77,12 +80,15 @@ def execute(batches: Sequence[Batch], store: Store, *, workers: int, console: Co
 
 def _work(batch: Batch, store: Store, tell: Tell) -> None:
     for run, arrays in batch.runs(tell):
+        store.discard(run.study, run.key)
         store.save(run, arrays)
     tell(1.0)
 
 
 def _shards(batch: Batch, workers: int) -> Iterator[Batch]:
     count = min(workers, max(1, len(batch.seeds) // REPLICAS_WORTH_SHARING))
+    at_once = max(1, min(REPLICAS_AT_ONCE, WEIGHTS_AT_ONCE // batch.problem.layout.size))
+    count = max(count, math.ceil(len(batch.seeds) / at_once))
     for part in np.array_split(np.array(batch.seeds), count):
         yield batch.take(tuple(part.tolist()))
 

@@ -258,7 +258,8 @@ class InputNoise:
 
 
 def _floored(log_scale: Tensor, floor: float) -> Tensor:
-    return (floor**2 + (2 * log_scale).exp()).sqrt()
+    scale = log_scale.exp()
+    return torch.hypot(scale, torch.full_like(scale, floor))
 
 
 @dataclass(frozen=True)

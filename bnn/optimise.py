@@ -22,6 +22,8 @@ from bnn.errors import InputError
 from bnn.problem import Problem
 from bnn.seeds import Streams
 
+CURVE_POINTS = 500  # entries of a curve at most
+
 Progress = Callable[[float], None]  # told the finished share of the work, from 0 to 1
 
 # (problem, parameters, x, y, noise) -> nats per row [replicas], of the replicas still in training:
@@ -38,6 +40,7 @@ class Training:
     """How long and how fast to train (Adam: Kingma & Ba 2015, https://arxiv.org/abs/1412.6980)."""
 
     epochs: int = 200  # passes over the training rows, at most
+    steps: int = 0  # of the optimiser, at least: a small table gets more epochs to make them
     learning_rate: float = 1e-2  # of Adam
     batch_size: int | None = None  # rows per step; None: 128, or all where there are fewer
     patience: int | None = None  # epochs without a better validation loss before a replica stops,
@@ -49,10 +52,13 @@ class Training:
             raise InputError(
                 "a positive, finite learning rate", str(self.learning_rate), "0.01 is usual."
             )
-        if self.epochs < 0 or (self.patience is not None and self.patience < 1):
+        counts = {"epochs": self.epochs, "steps": self.steps, "patience": self.patience}
+        whole = all(n is None or isinstance(n, int) for n in (*counts.values(), self.batch_size))
+        short = self.patience is not None and self.patience < 1
+        if not whole or short or min(self.epochs, self.steps) < 0:
             raise InputError(
-                "a number of epochs, and a patience of at least one epoch or None",
-                f"epochs={self.epochs} and patience={self.patience}",
+                "whole numbers of epochs, steps and rows, and a patience of at least one or None",
+                ", ".join(f"{name}={n}" for name, n in counts.items()),
                 "200 epochs and a patience of 20 are usual.",
             )
 
@@ -60,13 +66,17 @@ class Training:
         """Return the learning rate after a share of the epochs."""
         return self.learning_rate * ((1 + math.cos(math.pi * done)) / 2 if self.decay else 1.0)
 
+    def epochs_of(self, points: int) -> int:
+        """Return how often the training rows are passed over where there are `points` of them."""
+        return max(self.epochs, math.ceil(self.steps / (points // self.batch_of(points))))
+
     def batch_of(self, points: int) -> int:
         """Return the rows per step where there are `points` training rows."""
         if self.batch_size is None:
             return min(128, points)
         if not 1 <= self.batch_size <= points:
             raise InputError(
-                f"a batch of at most the {points} training rows",
+                f"a batch of 1 to {points} training rows",
                 f"batch_size={self.batch_size}",
                 "Choose a smaller batch, or None for one that fits.",
             )
@@ -75,7 +85,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Curve:
-    """The course of one replica's fit: losses in nats per row, one entry per epoch."""
+    """The course of one replica's fit: losses in nats per row, at up to some 500 epochs."""
 
     epochs: tuple[int, ...] = ()
     train: tuple[float, ...] = ()
@@ -123,20 +133,24 @@ def train(
         validate: of the validation rows; its noise is the same every time.
         progress: told the finished share of the work.
     """
+    if training.patience is not None and not problem.validation.points:
+        raise InputError(
+            "validation rows for early stopping", "none", "Keep some, or set patience=None."
+        )
     active = _Active.all_of(problem, seeds, start)
     began = time.perf_counter()  # not before: the first optimiser of a process loads much of torch
     record = _Record(start, training.patience)
     size = training.batch_of(problem.points)
-    steps = problem.points // size
+    steps, epochs = problem.points // size, training.epochs_of(problem.points)
     # Pyro's validation would raise on the first replica that diverges, and take the others along.
     with pyro.validation_enabled(False):
-        for epoch in range(training.epochs):
+        for epoch in range(epochs):
             total = torch.zeros(len(active.replicas), device=start.device, dtype=start.dtype)
             for step, (x, y) in enumerate(active.batches(size)):
-                rate = training.rate((epoch + step / steps) / training.epochs)
+                rate = training.rate((epoch + step / steps) / epochs)
                 total += active.step(loss, x, y, rate)
             going = record.note(epoch, active, total / steps, active.held_out_loss(validate))
-            progress((epoch + 1) / training.epochs)
+            progress((epoch + 1) / epochs)
             if not going:
                 break
             if len(going) < len(active.replicas):
@@ -271,14 +285,21 @@ class _Record:
         """Return the fit: the best parameters where there was a choice, else the last."""
         chosen = self.patience is not None
         curves = tuple(
-            Curve(
-                epochs=tuple(range(1, len(train) + 1)),
-                train=tuple(train),
-                validation=tuple(validation),
-                best=best + 1 if chosen and validation else None,
-            )
+            _thinned(train, validation, best + 1 if chosen and validation else None)
             for train, validation, best in zip(
                 self.train, self.validation, self.best_epoch, strict=True
             )
         )
         return Fit(self.kept, curves, tuple(self.diverged), seconds)
+
+
+def _thinned(train: list[float], validation: list[float], best: int | None) -> Curve:
+    """Return a curve with the last epoch and, of many before it, evenly spaced ones."""
+    stride = math.ceil(len(train) / CURVE_POINTS) or 1
+    rows = range((len(train) - 1) % stride, len(train), stride)
+    return Curve(
+        epochs=tuple(row + 1 for row in rows),
+        train=tuple(train[row] for row in rows),
+        validation=tuple(validation[row] for row in rows) if validation else (),
+        best=best,
+    )

@@ -47,7 +47,7 @@ class Study:
     Arguments:
         name: names the folder of its runs and its report.
         question: what it asks, one sentence for the head of the report.
-        datasets: by name, functions from split ids to data sets.
+        datasets: by the names under which runs are kept, functions from split ids to data sets.
         network: builds the network for a data set.
         methods: what is compared; the cross-entropy network first.
         prior: over the weights.
@@ -68,6 +68,15 @@ class Study:
     draws: int = 100
     resplit: bool = True
 
+    def __post_init__(self) -> None:
+        names = [method.name for method in self.methods]
+        if not names or not self.datasets or len(set(names)) < len(names):
+            raise InputError(
+                "data sets, and methods of different names",
+                f"data sets {list(self.datasets)} and methods {names}",
+                "Tell variants of a method apart with Under(method, prior, suffix, note).",
+            )
+
     def select(self, methods: str | None, datasets: str | None, seeds: int | None) -> Study:
         """Return the study with some of its methods and data sets (comma-separated names)."""
         known = {method.name: method for method in self.methods}
@@ -86,12 +95,16 @@ class Study:
         """Return a first look at the study, under a name of its own, so that the two do not mix."""
         return replace(self, name=f"{self.name}-quick", draws=QUICK_DRAWS, seeds=seeds)
 
-    def batches(self, device: str = "cpu", command: str = "") -> list[Batch]:
-        """Return all the work: every method on every data set, one replica per seed."""
+    def batches(self, device: str = "cpu", **provenance: str) -> list[Batch]:
+        """Return all the work: every method on every data set, one replica per seed.
+
+        Arguments:
+            device: where to compute.
+            provenance: what to keep with every run beside the question, such as the command.
+        """
         seeds = tuple(range(self.seeds))
-        provenance = {"question": self.question, "command": command}
         batches = []
-        for load in self.datasets.values():
+        for name, load in self.datasets.items():
             data = load(seeds if self.resplit else (0,))
             with torch.random.fork_rng(devices=[]):
                 network = self.network(data).to(device)
@@ -99,6 +112,7 @@ class Study:
                 batches.append(
                     Batch(
                         study=self.name,
+                        dataset=name,
                         data=data,
                         network=network,
                         prior=self.prior,
@@ -107,7 +121,7 @@ class Study:
                         seeds=seeds,
                         design="resplit" if self.resplit else "fixed",
                         draws=self.draws,
-                        provenance=provenance,
+                        provenance={"question": self.question, **provenance},
                     )
                 )
         return batches
@@ -190,7 +204,7 @@ def carry_out(
     """
     page.check_writable(report)
     command = shlex.join(["python", *sys.argv])
-    batches = study.batches(_device(device), command)
+    batches = study.batches(_device(device), command=command, note=note)
     left = pending(batches, store, fresh=fresh)
     missing = sum(len(batch.seeds) for batch in left)
     total = sum(len(batch.seeds) for batch in batches)
@@ -200,7 +214,7 @@ def carry_out(
     keys = {key for batch in batches for key in batch.keys.values()}
     runs = [run for run in store.load(study.name) if run.key in keys]
     names = [method.name for method in study.methods]
-    for data in {batch.data.name: None for batch in batches}:
+    for data in study.datasets:
         console.print(table([run for run in runs if run.dataset == data], names))
     html = page.render(study.name, study.question, runs, store.arrays, notes=[note] if note else [])
     page.write(report, html)

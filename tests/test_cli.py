@@ -42,7 +42,16 @@ def test_a_report_takes_the_latest_settings_of_each_method(
     for epochs in (1, 2):
         method = MLE(Training(epochs=epochs))
         batch = Batch(
-            "moons", data, MLP(2, [4], 2), Normal(1.0), None, method, (0, 1), "resplit", 5
+            "moons",
+            "two_moons",
+            data,
+            MLP(2, [4], 2),
+            Normal(1.0),
+            None,
+            method,
+            (0, 1),
+            "resplit",
+            5,
         )
         for run, arrays in batch.runs():
             store.save(run, arrays)

@@ -264,6 +264,7 @@ def test_runs_on_other_rows_have_other_keys(small: dict[str, np.ndarray]) -> Non
     def keys(points: int) -> dict[int, str]:
         return Batch(
             study="sizes",
+            dataset="small",
             data=mnist([0, 4], points=points, validation=30, calibration=20),
             network=torch.nn.Linear(6, 10),
             prior=Normal(1.0),

@@ -415,7 +415,7 @@ def test_no_seeds_and_a_wrong_number_are_refused(method: Method) -> None:
 
 @every_method
 def test_a_batch_larger_than_the_rows_is_refused(method: Method) -> None:
-    with pytest.raises(InputError, match="at most the 50 training rows; found batch_size=51"):
+    with pytest.raises(InputError, match="1 to 50 training rows; found batch_size=51"):
         quick(method, batch_size=51).fit(classes(), SEEDS)
 
 

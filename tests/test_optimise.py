@@ -95,7 +95,9 @@ def test_the_usual_batch_is_128_or_all_rows() -> None:
 @pytest.mark.parametrize("size", [21, 1000, 0, -3])
 def test_a_batch_larger_than_the_rows_is_refused(size: int) -> None:
     start = torch.zeros(1, 1, dtype=torch.float64)
-    with pytest.raises(InputError, match=rf"the 20 training rows; found batch_size={size}"):
+    with pytest.raises(
+        InputError, match=rf"a batch of 1 to 20 training rows; found batch_size={size}"
+    ):
         fit(posed(20), Training(batch_size=size), start, downhill)
 
 
@@ -106,8 +108,15 @@ def test_a_learning_rate_is_positive_and_finite(rate: float) -> None:
 
 
 def test_epochs_and_patience_are_counts() -> None:
-    for training in ({"epochs": -1}, {"patience": 0}, {"patience": -2}):
-        with pytest.raises(InputError, match="a number of epochs, and a patience"):
+    for training in (
+        {"epochs": -1},
+        {"patience": 0},
+        {"patience": -2},
+        {"steps": -1},
+        {"epochs": 2.5},
+        {"batch_size": 8.0},
+    ):
+        with pytest.raises(InputError, match="whole numbers of epochs, steps and rows"):
             Training(**training)
 
 
@@ -242,12 +251,25 @@ def test_without_patience_the_last_weights_are_kept_and_the_curve_still_shows() 
     assert found.parameters[0, 0].item() == pytest.approx(-10)
 
 
-def test_without_validation_rows_patience_has_nothing_to_watch() -> None:
-    training = Training(epochs=10, learning_rate=1.0, patience=2)
-    found = fit(posed(20), training, starts(3.0), to_goal)
-    assert found.curves[0].best is None
-    assert found.curves[0].validation == ()
-    assert found.parameters[0, 0].item() == pytest.approx(-10)
+def test_patience_without_validation_rows_is_refused() -> None:
+    with pytest.raises(InputError, match="validation rows for early stopping; found none"):
+        fit(posed(20), Training(epochs=10, patience=2), starts(3.0), to_goal)
+
+
+def test_a_small_table_gets_the_epochs_that_its_steps_need() -> None:
+    assert Training(epochs=10, steps=70, batch_size=10).epochs_of(20) == 35
+    assert Training(epochs=10, steps=70, batch_size=10).epochs_of(100) == 10
+    found = fit(posed(20), Training(epochs=2, steps=7), starts(3.0), to_goal)
+    assert len(found.curves[0].train) == 7
+
+
+def test_a_long_curve_is_thinned_but_keeps_its_last_epoch() -> None:
+    found = fit(posed(20), Training(epochs=1201), starts(3.0), to_goal).curves[0]
+    short = fit(posed(20), Training(epochs=301), starts(3.0), to_goal).curves[0]
+    assert len(short.epochs) == 301
+    assert len(found.epochs) == len(found.train) <= 500
+    assert found.epochs[-1] == 1201
+    assert found.train[:2] == tuple(short.train[e - 1] for e in found.epochs[:2])
 
 
 # Noise

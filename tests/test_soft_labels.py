@@ -115,6 +115,7 @@ def test_maximum_likelihood_recovers_the_distributions() -> None:
 def batch(data: Dataset, network: torch.nn.Module, method: Method) -> Batch:
     return Batch(
         study="soft",
+        dataset="small",
         data=data,
         network=network,
         prior=Normal(1.0),

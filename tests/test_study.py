@@ -297,7 +297,9 @@ def test_runs_of_a_newer_version_stop_the_study(shell: Shell) -> None:
 
 def test_a_key_changes_with_all_that_determines_a_run() -> None:
     data = blobs((0, 1))
-    batch = Batch("tiny", data, network(data), Normal(1.0), None, MLE(FEW), (0, 1), "resplit", 10)
+    batch = Batch(
+        "tiny", "blobs", data, network(data), Normal(1.0), None, MLE(FEW), (0, 1), "resplit", 10
+    )
     variants = [
         batch,
         replace(batch, method=MLE(Training(epochs=4))),

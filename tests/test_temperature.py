@@ -324,6 +324,7 @@ def test_it_makes_runs_beside_the_others(tmp_path: Path) -> None:
     plain, scaled = (
         Batch(
             study="scaled",
+            dataset="small",
             data=overlapping(),
             network=MLP(8, [20], 2),
             prior=Normal(1.0),
@@ -352,6 +353,7 @@ def test_a_run_says_when_its_temperature_is_at_the_edge() -> None:
     data = from_arrays("easy", 3 * x, (x[:, 0] > 0).long(), splits=[0, 1])  # separable
     batch = Batch(
         study="edge",
+        dataset="small",
         data=data,
         network=nn.Linear(3, 2).double(),
         prior=Normal(1.0),

@@ -31,7 +31,7 @@ class MCDropout:
 
     rate: float = 0.1  # probability that a hidden unit is left out
     input_rate: float = 0.0  # probability that an input is left out
-    training: Training = Training(epochs=200, decay=True)
+    training: Training = Training(epochs=200, steps=2000, decay=True)
 
     name: ClassVar[str] = "mc_dropout"
     label: ClassVar[str] = "MC dropout"

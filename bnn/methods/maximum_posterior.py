@@ -25,7 +25,7 @@ from bnn.seeds import Streams
 class MAP:
     """The point estimate at the mode of the posterior."""
 
-    training: Training = Training(epochs=200, decay=True)
+    training: Training = Training(epochs=200, steps=2000, decay=True)
 
     name: ClassVar[str] = "map"
     label: ClassVar[str] = "MAP"

@@ -43,7 +43,7 @@ class MeanField:
     """Stochastic variational inference with an independent Normal for every weight."""
 
     initial_scale: float = 0.01  # standard deviation of q at the start
-    training: Training = Training(epochs=500, decay=True)
+    training: Training = Training(epochs=500, steps=5000, decay=True)
 
     name: ClassVar[str] = "mean_field"
     label: ClassVar[str] = "Mean-field SVI"
