@@ -20,10 +20,27 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from bnn.errors import InputError
+
 
 def log_mean_exp(log_values: Tensor, dim: int) -> Tensor:
     """Return log(1/S sum_s exp(v_s)) along `dim`, without underflow."""
     return log_values.logsumexp(dim) - math.log(log_values.shape[dim])
+
+
+def label_log_prob(log_probs: Tensor, labels: Tensor) -> Tensor:
+    """Return log p_y of a class number y, and sum_c q_c log p_c of a label distribution q.
+
+    Arguments:
+        log_probs: log p, `[..., C]`.
+        labels: class numbers `[...]` or label distributions `[..., C]`; 0 log 0 = 0.
+
+    Returns:
+        `[...]`.
+    """
+    if not labels.is_floating_point():
+        return log_probs.gather(-1, labels[..., None]).squeeze(-1)
+    return torch.where(labels > 0, labels * log_probs, 0.0).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -35,6 +52,12 @@ class CategoricalMixture:
     """
 
     draw_log_probs: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Replicas, draws and points."""
+        replicas, draws, points, _ = self.draw_log_probs.shape
+        return replicas, draws, points
 
     @property
     def draws(self) -> int:
@@ -53,7 +76,9 @@ class CategoricalMixture:
 
     def draw_log_prob(self, y: Tensor) -> Tensor:
         """Return log p(y | x, w_s), `[replicas, draws, points]`; `y` as in `log_prob`."""
-        return _log_prob(self.draw_log_probs, y[:, None].expand(-1, self.draws, *y.shape[1:]))
+        check_targets(self, y)
+        every = y[:, None].expand(-1, self.draws, *y.shape[1:])
+        return label_log_prob(self.draw_log_probs, every)
 
     def log_prob(self, y: Tensor) -> Tensor:
         """Return log p(y | x, D), `[replicas, points]`.
@@ -61,9 +86,14 @@ class CategoricalMixture:
         Of a label distribution q it is the expected value, sum_k q_k log p(k | x, D).
 
         Arguments:
-            y: class numbers `[replicas, points]`, or distributions `[replicas, points, classes]`.
+            y: class numbers `[replicas, points]`, or distributions (or counts, whose labels'
+                log-probabilities add up) `[replicas, points, classes]`.
+
+        Raises:
+            InputError: on targets of another shape, or out of range.
         """
-        return _log_prob(self.log_probs, y)
+        check_targets(self, y)
+        return label_log_prob(self.log_probs, y)
 
     def subset(self, draws: Sequence[int] | Tensor) -> CategoricalMixture:
         """Return the mixture of some of the draws."""
@@ -73,11 +103,9 @@ class CategoricalMixture:
         """Return the predictive of some of the replicas."""
         return CategoricalMixture(self.draw_log_probs[replicas])
 
-
-def _log_prob(log_probs: Tensor, labels: Tensor) -> Tensor:
-    if not labels.is_floating_point():
-        return log_probs.gather(-1, labels[..., None]).squeeze(-1)
-    return torch.where(labels > 0, labels * log_probs, 0.0).sum(-1)
+    def to(self, device: torch.device | str) -> CategoricalMixture:
+        """Return the same predictive on a device."""
+        return CategoricalMixture(self.draw_log_probs.to(device))
 
 
 @dataclass(frozen=True)
@@ -100,11 +128,18 @@ class NormalMixture:
     unit: Tensor
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Replicas, draws and points."""
+        replicas, draws, points = self.loc.shape
+        return replicas, draws, points
+
+    @property
     def draws(self) -> int:
         """How many components the mixture has."""
         return self.loc.shape[1]
 
     def _standardise(self, y: Tensor) -> Tensor:
+        check_targets(self, y)
         return ((y - self.shift[:, None]) / self.unit[:, None])[:, None]
 
     def draw_log_prob(self, y: Tensor) -> Tensor:
@@ -113,7 +148,11 @@ class NormalMixture:
         return density - self.unit.log()[:, None, None]
 
     def log_prob(self, y: Tensor) -> Tensor:
-        """Return log p(y | x, D) for `y [replicas, points]`: `[replicas, points]`."""
+        """Return log p(y | x, D) for `y [replicas, points]`: `[replicas, points]`.
+
+        Raises:
+            InputError: on targets of another shape, or not finite.
+        """
         return log_mean_exp(self.draw_log_prob(y), dim=1)
 
     def cdf(self, y: Tensor) -> Tensor:
@@ -124,7 +163,12 @@ class NormalMixture:
         """Return the value below which Y lies with probability `level`: `[replicas, points]`.
 
         Bisection between the outermost quantiles of the components, which bracket the mixture's.
+
+        Raises:
+            InputError: on a level that is not between 0 and 1.
         """
+        if not 0 < level < 1:
+            raise InputError("a level between 0 and 1", f"{level}", "0.5 is the median.")
         normal = torch.special.ndtri(torch.tensor(level, dtype=self.loc.dtype)).item()
         component = self.loc + normal * self.scale
         low, high = component.amin(1), component.amax(1)
@@ -166,5 +210,62 @@ class NormalMixture:
         parts = (self.loc, self.scale, self.shift, self.unit)
         return NormalMixture(*(part[replicas] for part in parts))
 
+    def to(self, device: torch.device | str) -> NormalMixture:
+        """Return the same predictive on a device."""
+        parts = (self.loc, self.scale, self.shift, self.unit)
+        return NormalMixture(*(part.to(device) for part in parts))
+
 
 Predictive = CategoricalMixture | NormalMixture
+
+
+def check_targets(predictive: Predictive, y: Tensor, what: str = "targets") -> None:
+    """Refuse targets that are not one per replica and point, or that no prediction can meet.
+
+    Without the check they would be broadcast, or some of the predictions left out, in silence.
+
+    Arguments:
+        predictive: what they are to be compared with.
+        y: as in its `log_prob`.
+        what: they are called in the message.
+
+    Raises:
+        InputError: on another shape, on numbers that are not finite, on labels out of range.
+    """
+    if not isinstance(y, Tensor):
+        raise InputError(
+            f"{what} as a tensor", f"{type(y).__name__}", "Make them one with torch.as_tensor."
+        )
+    (replicas, _, points), axes = predictive.shape, "[replicas, points]"
+    shape: tuple[int, ...] = (replicas, points)
+    if isinstance(predictive, CategoricalMixture) and y.is_floating_point():
+        shape, axes = (*shape, _classes(predictive)), "[replicas, points, classes]"
+    if y.shape != shape:
+        raise InputError(
+            f"{what} {axes} of shape {list(shape)}",
+            f"shape {list(y.shape)} and type {y.dtype}",
+            "Give one target per replica and point; for a single replica, y[None].",
+        )
+    _check_range(predictive, y, what)
+
+
+def _check_range(predictive: Predictive, y: Tensor, what: str) -> None:
+    if isinstance(predictive, NormalMixture):
+        sound, expected = torch.isfinite(y), f"finite {what}"
+        remedy = "Impute or drop rows without a target."
+    elif y.is_floating_point():
+        sound, expected = torch.isfinite(y) & (y >= 0), f"{what} as label distributions"
+        remedy = "Give shares of the classes, at least 0."
+    else:
+        last = _classes(predictive) - 1
+        sound, expected = (y >= 0) & (y <= last), f"{what} as class numbers 0 to {last} in int64"
+        sound = sound & (y.dtype == torch.int64)
+        remedy = "Number the classes from zero."
+    if not sound.all():
+        first = y[~sound][0].item()
+        found = f"{int((~sound).sum())} others of type {y.dtype}, the first {first}"
+        raise InputError(expected, found, remedy)
+
+
+def _classes(predictive: CategoricalMixture) -> int:
+    return predictive.draw_log_probs.shape[-1]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
+from bnn.errors import InputError
 from bnn.predictive import CategoricalMixture, NormalMixture, log_mean_exp
 
 
@@ -137,3 +138,64 @@ def test_subset_and_take_select_draws_and_replicas(mixture):
     assert torch.equal(classes.subset([2]).log_probs, classes.draw_log_probs[:, 2])
     assert torch.equal(classes.take(slice(1, 3)).log_probs, classes.log_probs[1:])
     torch.testing.assert_close(classes.probs.sum(-1), torch.ones(3, 2, dtype=torch.float64))
+
+
+def test_a_predictive_moves_to_a_device(mixture):
+    moved = mixture.to("meta")
+    parts = (moved.loc, moved.scale, moved.shift, moved.unit)
+    assert [part.device.type for part in parts] == ["meta"] * 4
+    assert torch.equal(mixture.to("cpu").mean, mixture.mean)
+    classes = CategoricalMixture(mixture.loc[..., None].expand(-1, -1, -1, 3))
+    assert classes.to("meta").draw_log_probs.device.type == "meta"
+
+
+# Refusals
+
+
+def three_classes():
+    logits = torch.randn(2, 5, 4, 3, generator=torch.Generator().manual_seed(2)).double()
+    return CategoricalMixture(logits.log_softmax(-1))
+
+
+@pytest.mark.parametrize("ask", ["log_prob", "draw_log_prob", "cdf"])
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (1, 4), (2, 1), (2, 4, 1), ()])
+def test_targets_that_would_be_broadcast_are_refused(mixture, ask, shape):
+    with pytest.raises(InputError, match=r"\[replicas, points\] of shape \[2, 4\].*y\[None\]"):
+        getattr(mixture, ask)(torch.zeros(shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("ask", ["log_prob", "draw_log_prob"])
+@pytest.mark.parametrize("shape", [(4,), (2, 3), (1, 4), (2, 5), (2, 4, 1)])
+def test_labels_of_other_rows_are_refused(ask, shape):
+    with pytest.raises(InputError, match=r"\[replicas, points\] of shape \[2, 4\].*y\[None\]"):
+        getattr(three_classes(), ask)(torch.zeros(shape, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 2), (1, 4, 3), (4, 3)])
+def test_label_distributions_of_other_rows_or_classes_are_refused(shape):
+    expected = r"\[replicas, points, classes\] of shape \[2, 4, 3\]"
+    with pytest.raises(InputError, match=expected):
+        three_classes().log_prob(torch.full(shape, 1 / 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("label", "dtype"), [(3, "int64"), (-1, "int64"), (1, "int32")])
+def test_labels_out_of_range_are_refused(label, dtype):
+    y = torch.zeros(2, 4, dtype=getattr(torch, dtype))
+    y[1, 2] = label
+    with pytest.raises(InputError, match="class numbers 0 to 2 in int64"):
+        three_classes().log_prob(y)
+
+
+def test_numbers_that_are_no_targets_are_refused(mixture):
+    with pytest.raises(InputError, match=r"tensor.*ndarray"):
+        mixture.log_prob(np.zeros((2, 4)))
+    with pytest.raises(InputError, match="finite targets; found 8 others"):
+        mixture.log_prob(torch.full((2, 4), math.nan, dtype=torch.float64))
+    with pytest.raises(InputError, match="shares of the classes"):
+        three_classes().log_prob(-three_classes().probs)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 1.5, 95, math.nan])
+def test_quantiles_of_no_level_are_refused(mixture, level):
+    with pytest.raises(InputError, match="level between 0 and 1"):
+        mixture.quantile(level)

@@ -369,14 +369,19 @@ def test_what_would_make_a_wrong_number_is_refused():
     test, y = classes(34), labels(35)
     bad = test.draw_log_probs.clone()
     bad[1, 2, 3] = math.nan
-    with pytest.raises(InputError, match=r"replicas \[1\].*diverged"):
+    with pytest.raises(InputError, match=r"in 1 of 60 rows of replica 1\. .*diverged"):
         score(CategoricalMixture(bad), y, random_draws=False)
+    with pytest.raises(InputError, match=r"in 1 of 60 rows\. "):  # alone it needs no number
+        score(CategoricalMixture(bad).take([1]), y[1:2], random_draws=False)
     with pytest.raises(InputError, match="one target per replica and point"):
         score(test, y[:, 1:], random_draws=False)
     with pytest.raises(InputError, match="Number the classes from zero"):
         score(test, y + 1, random_draws=False)
-    with pytest.raises(InputError, match="label distributions"):
+    with pytest.raises(InputError, match=r"label distributions .* that sum to one"):
         score(test, test.probs * 2, random_draws=False)
+    negative = {"noise": -test.probs}
+    with pytest.raises(InputError, match="targets for 'noise' as label distributions"):
+        score(test, y, random_draws=False, others={"noise": test}, other_labels=negative)
     with pytest.raises(InputError, match="Predict both from one posterior"):
         score(test, y, random_draws=False, others={"unseen": classes(36, draws=7)})
     with pytest.raises(InputError, match="Name each condition once"):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bnn.errors import InputError
+from bnn.predictive import label_log_prob
 
 
 def cross_entropy(log_probs: Tensor, labels: Tensor) -> Tensor:
@@ -30,9 +31,7 @@ def cross_entropy(log_probs: Tensor, labels: Tensor) -> Tensor:
 
     Reference: Good (1952), https://doi.org/10.1111/j.2517-6161.1952.tb00104.x
     """
-    if not labels.is_floating_point():
-        return -log_probs.gather(-1, labels[..., None]).squeeze(-1)
-    return -torch.where(labels > 0, labels * log_probs, 0.0).sum(-1)
+    return -label_log_prob(log_probs, labels)
 
 
 def divergence(log_probs: Tensor, labels: Tensor) -> Tensor:
