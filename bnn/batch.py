@@ -195,7 +195,7 @@ class Batch:
         for name, table in (*tables.items(), *data.shifted.items()):
             if table is not None:
                 digest.update(f"{name} {table.dtype} {tuple(table.shape)}".encode())
-                digest.update(table.contiguous().numpy())
+                digest.update(table.contiguous().numpy().data)
         return digest.hexdigest()
 
     @cached_property

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import arviz
@@ -12,6 +13,7 @@ import torch
 
 from bnn.batch import Batch
 from bnn.data import Dataset, from_arrays, two_moons
+from bnn.errors import InputError
 from bnn.methods import MAP, MLE, DeepEnsemble, MCDropout, MeanField
 from bnn.networks import MLP
 from bnn.optimise import Training
@@ -122,6 +124,36 @@ def test_fresh_runs_are_equal_to_the_last_digit(shell: Shell) -> None:
     _, text = shell("--datasets", "two_moons", "--fresh")
     assert "finished already" not in text
     assert numbers(shell.runs) == first
+
+
+def test_fresh_deletes_nothing_before_it_has_a_replacement(shell: Shell) -> None:
+    shell("--datasets", "blobs", "--methods", "mle")
+    first = numbers(shell.runs)
+    code, _ = shell("--datasets", "blobs", "--methods", "mle", "--fresh", "--workers", "0")
+    assert code == 2
+    assert numbers(shell.runs) == first
+    stopped = replace(STUDY, methods=(MLE(FEW), Impatient()))
+    shell("--datasets", "blobs", "--methods", "impatient", "--fresh", study=stopped)
+    assert numbers(shell.runs) == first
+
+
+def test_entries_that_share_a_loader_stay_apart(shell: Shell) -> None:
+    study = replace(
+        STUDY, datasets={"few": moons, "more": partial(two_moons, points=160)}, methods=(MLE(FEW),)
+    )
+    code, text = shell(study=study)
+    assert code == 0, text
+    assert {run.dataset: run.provenance["rows"]["test"] for run in shell.runs} == {
+        "few": 24,
+        "more": 32,
+    }
+
+
+def test_methods_of_one_name_are_refused() -> None:
+    with pytest.raises(InputError, match="methods of different names"):
+        replace(STUDY, methods=(MLE(FEW), MLE(Training(epochs=9))))
+    with pytest.raises(InputError, match="methods of different names"):
+        replace(STUDY, methods=())
 
 
 def test_two_workers_give_what_one_gives(shell: Shell) -> None:
@@ -272,6 +304,8 @@ def test_no_finished_run_is_lost_to_a_later_mistake(shell: Shell) -> None:
 class Impatient(Faulty):
     """A method during which somebody presses Ctrl-C."""
 
+    name = "impatient"
+
     def fit(self, *_: object) -> None:
         raise KeyboardInterrupt
 
@@ -295,6 +329,19 @@ def test_runs_of_a_newer_version_stop_the_study(shell: Shell) -> None:
     assert json.loads(file.read_text()) == newer
 
 
+class Unspoken(MLP):
+    """A network whose repr does not tell what it computes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+    def batched(self, weights, x, masks):
+        return 2 * super().batched(weights, x, masks)
+
+    def _get_name(self) -> str:
+        return "MLP"
+
+
 def test_a_key_changes_with_all_that_determines_a_run() -> None:
     data = blobs((0, 1))
     batch = Batch(
@@ -310,6 +357,13 @@ def test_a_key_changes_with_all_that_determines_a_run() -> None:
         replace(batch, draws=11),
         replace(batch, design="fixed"),
         replace(batch, data=moons((0, 1)), network=MLP(2, [8], 2)),
+        replace(batch, data=replace(data, x=2 * data.x)),
+        replace(batch, data=replace(data, scale_inputs="global")),
+        replace(batch, data=replace(data, shifted={"up": data.x + 1})),
+        replace(batch, data=replace(data, shifted={"up": data.x + 2})),
+        replace(batch, data=replace(data, unseen=data.x[:4] + 9)),
+        replace(batch, dataset="others"),
+        replace(batch, network=Unspoken(3, [8], 2)),
         replace(batch, method=DeepEnsemble(3, MLE(FEW))),
     ]
     keys = [key for variant in variants for key in variant.keys.values()]
