@@ -45,24 +45,26 @@ def evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluation
 
 
 def _evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluation]:
-    test = predict(posterior, data.test.x, draws)
-    others = {name: predict(posterior, data.test_under(name).x, draws) for name in data.shifted}
+    test = _predicted(posterior, data.test.x, draws)
+    others = {name: _predicted(posterior, data.test_under(name).x, draws) for name in data.shifted}
     y = _labels(data)
     labels = {name: y for name in data.shifted}
     if data.unseen is not None:
-        others["unseen"] = predict(posterior, data.unseen, draws)
+        others["unseen"] = _predicted(posterior, data.unseen, draws)
     scores = score(
         test,
         y,
         random_draws=posterior.family.atoms is None,
         others=others,
         other_labels=labels,
+        aligned=tuple(data.shifted),
+        seeds=posterior.seeds,
     )
     batched = dict(_arrays(test, data, others))
     if data.grid is not None:
         batched |= {
             f"grid_{name}": value
-            for name, value in _quantities(predict(posterior, data.grid, draws))
+            for name, value in _quantities(_predicted(posterior, data.grid, draws))
         }
     fixed = _pictured(data)
     return [
@@ -73,6 +75,11 @@ def _evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluatio
         )
         for r in range(data.replicas)
     ]
+
+
+def _predicted(posterior: Posterior, x: Tensor, draws: int) -> Predictive:
+    """Return the predictive where labels, scores and stored arrays are: on the CPU."""
+    return predict(posterior, x, draws).to("cpu")
 
 
 def _arrays(

@@ -14,17 +14,16 @@ Shapes: replicas R, points N.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 from torch import Tensor
 
-from bnn.errors import InputError, choose
+from bnn.errors import InputError
+from bnn.run import Design
 
-Design = Literal["resplit", "fixed"]
 ROUNDING = 1e-12  # relative; means that differ by less agree to the last digit
 
 
@@ -132,36 +131,6 @@ def paired_difference(
         naive_low=naive[0],
         naive_high=naive[1],
     )
-
-
-def differences(
-    scores: Mapping[str, Tensor],
-    design: Design,
-    train_points: int,
-    baseline: str = "mle",
-    level: float = 0.95,
-) -> dict[str, Difference]:
-    """Return the difference of every other method to the baseline, with Holm-adjusted p-values.
-
-    Arguments:
-        scores: pointwise scores by method, `[R, N]`: the same replicas and points for all.
-        design, train_points, level: as in `paired_difference`.
-        baseline: the method that is subtracted.
-
-    Raises:
-        InputError: as `paired_difference`, and if there is no such baseline.
-    """
-    reference = choose(baseline, scores, "method")
-    found = {
-        method: paired_difference(values, reference, design, train_points, level)
-        for method, values in scores.items()
-        if method != baseline
-    }
-    adjusted = holm([difference.p_value for difference in found.values()])
-    return {
-        method: replace(difference, holm_p=p)
-        for (method, difference), p in zip(found.items(), adjusted, strict=True)
-    }
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

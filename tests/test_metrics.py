@@ -187,7 +187,7 @@ def test_null_is_what_a_perfect_model_shows():
     confidence, _ = calibrated(8, 1000)
     probs = torch.stack([confidence, 1 - confidence], -1)
     top = probs.amax(-1)
-    null = calibration_null(probs[None], simulations=1000, seed=3)
+    null = calibration_null(probs[None], [3], simulations=1000)
     rng = np.random.default_rng(9)
     drawn = torch.from_numpy((rng.random((1000, 1000)) < top.numpy()) * 1.0)
     direct = calibration_error(top.expand(1000, -1), drawn)
@@ -200,24 +200,34 @@ def test_p_values_of_calibrated_models_are_uniform():
     g = torch.Generator().manual_seed(11)
     y = torch.multinomial(log_probs.exp().reshape(-1, 4), 1, generator=g).reshape(600, 150)
     found = calibration_error(log_probs.exp().amax(-1), correct(log_probs, y))
-    null = calibration_null(log_probs.exp(), simulations=999)
-    p = (1 + (null >= found).sum(0)) / 1000
+    null = calibration_null(log_probs.exp(), range(600), simulations=299)
+    p = (1 + (null >= found).sum(0)) / 300
     assert stats.kstest(p, "uniform").pvalue > 0.05
-    wrong = calibration_null((1.5 * log_probs).softmax(-1), simulations=999)  # can the test fail?
+    # Can the test fail?
+    wrong = calibration_null((1.5 * log_probs).softmax(-1), range(600), simulations=299)
     p = (
         1
         + (
             wrong
             >= calibration_error((1.5 * log_probs).softmax(-1).amax(-1), correct(log_probs, y))
         ).sum(0)
-    ) / 1000
+    ) / 300
     assert stats.kstest(p, "uniform").pvalue < 1e-6
 
 
 def test_a_replicas_null_does_not_depend_on_its_company():
     probs = random_log_probs(12, 3, 40, 5).exp()
-    together = calibration_null(probs, simulations=20)
-    assert torch.equal(together[:, 1:2], calibration_null(probs[1:2], simulations=20))
+    together = calibration_null(probs, [7, 8, 9], simulations=20)
+    assert torch.equal(together[:, 1:2], calibration_null(probs[1:2], [8], simulations=20))
+
+
+def test_nulls_of_replicas_are_independent():
+    probs = random_log_probs(18, 1, 60, 3).exp().expand(3, -1, -1)
+    null = calibration_null(probs, [1, 2, 2], simulations=1000)
+    assert abs(np.corrcoef(null[:, 0], null[:, 1])[0, 1]) < 0.1  # 3 standard errors
+    assert torch.equal(null[:, 1], null[:, 2])
+    with pytest.raises(InputError, match="one seed per replica"):
+        calibration_null(probs, [1])
 
 
 def test_debiased_error_by_hand():
@@ -351,6 +361,33 @@ def test_perfect_separation_is_no_proof_of_certainty():
     assert area.item() == 1.0
     assert error.isnan()
     assert auroc(tensor([3.0]), tensor([1.0, 5.0]))[1].isnan()
+
+
+def test_auroc_of_aligned_rows_by_hand():
+    area, error = auroc(tensor([2.0, 1.0, 6.0]), tensor([1.0, 3.0, 4.0]), aligned=True)
+    # Negatives below each positive 1, 1/2, 3; positives above each negative 2 1/2, 1, 1.
+    assert area.item() == pytest.approx(4.5 / 9)
+    assert error.item() == pytest.approx(np.std([3.5, 1.5, 4.0], ddof=1) / 3 / math.sqrt(3))
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+def test_error_of_aligned_rows_is_the_spread_of_the_area(correlation):
+    g = torch.Generator().manual_seed(19)
+    negative, own = (torch.randn(4000, 80, generator=g, dtype=torch.float64) for _ in range(2))
+    positive = 0.5 + correlation * negative + (1 - correlation**2) ** 0.5 * own
+    area, error = auroc(positive, negative, aligned=True)
+    assert error.square().mean().sqrt().item() == pytest.approx(area.std().item(), rel=0.1)
+    independent = auroc(positive, negative)[1].square().mean().sqrt().item()
+    assert (independent > 1.8 * area.std().item()) == (correlation == 0.8)
+
+
+def test_rows_that_nothing_has_happened_to_are_no_proof():
+    rows = tensor([0.3, 0.1, 0.7, 0.2])
+    area, error = auroc(rows, rows, aligned=True)
+    assert area.item() == 0.5
+    assert error.isnan()
+    with pytest.raises(InputError, match="as many positives as negatives"):
+        auroc(rows, rows[1:], aligned=True)
 
 
 # Regression

@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
 from bnn.errors import InputError
 from bnn.metrics.calibration import calibration_error
+from bnn.metrics.decision import auroc
 from bnn.metrics.entropy import entropy, mutual_information
 from bnn.metrics.likelihood import correct
 from bnn.metrics.regression import crps_normal_mixture
@@ -66,13 +67,17 @@ def test_kinds_are_named_once_and_in_order():
     assert [kind.name for kind in CLASSIFICATION] == [
         "nll", "nll_bits", "accuracy", "brier", "ece", "ece_null", "ece_null_95", "ece_debiased",
         "entropy", "expected_entropy", "mutual_information", "mutual_information_corrected",
-        "auroc_entropy", "auroc_mutual_information",
+        "auroc_entropy", "auroc_expected_entropy", "auroc_mutual_information",
     ]  # fmt: skip
     assert [kind.name for kind in REGRESSION] == [
         "rmse", "nll", "crps", "coverage_50", "coverage_90", "coverage_95", "noise_sd", "weight_sd",
     ]  # fmt: skip
     assert all(SCORES[kind.name] is kind for kind in (*CLASSIFICATION, *REGRESSION))
     assert [k.name for k in SCORES.values() if k.proper] == ["nll", "nll_bits", "brier", "crps"]
+
+
+def test_what_calibrated_models_show_on_either_side_of_zero_is_no_merit():
+    assert SCORES["ece_debiased"].better is None
 
 
 def test_the_target_of_a_coverage_is_its_level():
@@ -123,6 +128,8 @@ def test_every_classification_score_has_its_value():
         assert value["auroc_entropy@unseen"] == pytest.approx(roc_auc_score(truth, both))
         both = torch.cat([mutual_information(m.draw_log_probs)[r] for m in (test, unseen)])
         assert value["auroc_mutual_information@unseen"] == pytest.approx(roc_auc_score(truth, both))
+        both = torch.cat([entropy(m.draw_log_probs).mean(1)[r] for m in (test, unseen)])
+        assert value["auroc_expected_entropy@unseen"] == pytest.approx(roc_auc_score(truth, both))
         assert value["nll@noise 0.5"] == pytest.approx(
             log_loss(y[r], shifted.probs[r], labels=range(C))
         )
@@ -153,6 +160,7 @@ def test_one_draw_shows_no_doubt_about_weights():
     )[0]
     assert not any("mutual_information" in name for name in found)
     assert {"entropy", "expected_entropy", "auroc_entropy@unseen"} <= set(found)
+    assert found["auroc_expected_entropy@unseen"] == found["auroc_entropy@unseen"]
     assert all(kept.draw_error is None for kept in found.values())
 
 
@@ -185,6 +193,31 @@ def test_label_distributions_have_no_calibration_error():
     found = score(classes(12), soft, random_draws=False)[0]
     assert not any(name.startswith("ece") for name in found)
     assert {"nll", "brier", "accuracy"} <= set(found)
+
+
+def test_disturbed_test_rows_are_paired_with_themselves():
+    test, noise, y = classes(42), classes(43), labels(44)
+    others = {"noise": noise, "unseen": noise}
+    found = score(test, y, random_draws=True, others=others, aligned=["noise"])
+    pair = entropy(noise.log_probs), entropy(test.log_probs)
+    for r, scores in enumerate(found):
+        paired, independent = scores["auroc_entropy@noise"], scores["auroc_entropy@unseen"]
+        assert (paired.value, paired.draw_error) == (independent.value, independent.draw_error)
+        assert paired.error == pytest.approx(auroc(*pair, aligned=True)[1][r].item(), rel=1e-12)
+        assert independent.error == pytest.approx(auroc(*pair)[1][r].item(), rel=1e-12)
+        assert paired.error != pytest.approx(independent.error, rel=1e-3)
+
+
+def test_replicas_of_other_seeds_have_independent_nulls():
+    test, y = classes(45, replicas=1, draws=1), labels(46, replicas=1)
+    twice = CategoricalMixture(test.draw_log_probs.expand(2, -1, -1, -1))
+    y = y.expand(2, -1)
+    one, other = score(twice, y, random_draws=False, seeds=(3, 4))
+    assert one["ece_null"] != other["ece_null"]
+    (alone,) = score(twice.take([1]), y[:1], random_draws=False, seeds=(4,))
+    assert alone["ece_null"].value == pytest.approx(other["ece_null"].value, rel=1e-12)
+    one, other = score(twice, y, random_draws=False)
+    assert one == other
 
 
 def test_a_single_point_is_scored_without_error():
@@ -386,6 +419,10 @@ def test_what_would_make_a_wrong_number_is_refused():
         score(test, y, random_draws=False, others={"unseen": classes(36, draws=7)})
     with pytest.raises(InputError, match="Name each condition once"):
         score(test, y, random_draws=False, others={"test": test})
+    few = {"unseen": classes(36, points=7)}
+    for name in ("unseen", "noise"):
+        with pytest.raises(InputError, match=f"rows for '{name}'"):
+            score(test, y, random_draws=False, others=few, aligned=[name])
     with pytest.raises(InputError, match="Name each condition once"):
         score(test, y, random_draws=False, other_labels={"noise": y})
     real = reals(37)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bnn.errors import InputError
-from bnn.statistics import differences, holm, paired_difference, summary
+from bnn.statistics import holm, paired_difference, summary
 
 
 def tensor(values):
@@ -247,24 +247,6 @@ def test_holm_keeps_false_claims_rare():
     assert np.mean([min(holm(row)) < 0.05 for row in p]) == pytest.approx(0.05, abs=0.01)
 
 
-def test_every_method_is_compared_with_the_baseline():
-    g = torch.Generator().manual_seed(10)
-    scores = {
-        "map": torch.randn(6, 40, generator=g, dtype=torch.float64),
-        "mle": torch.randn(6, 40, generator=g, dtype=torch.float64),
-        "ensemble": torch.randn(6, 40, generator=g, dtype=torch.float64) - 1,
-    }
-    found = differences(scores, "resplit", 200)
-    assert list(found) == ["map", "ensemble"]
-    for method, difference in found.items():
-        alone = paired_difference(scores[method], scores["mle"], "resplit", 200)
-        assert (difference.estimate, difference.low) == (alone.estimate, alone.low)
-    raw = [difference.p_value for difference in found.values()]
-    assert [difference.holm_p for difference in found.values()] == holm(raw)
-    assert found["ensemble"].high < 0
-    assert differences({"mle": scores["mle"]}, "fixed", 200) == {}
-
-
 # Refusals
 
 
@@ -283,8 +265,6 @@ def test_what_cannot_be_paired_is_refused():
             paired_difference(broken, ones, "fixed", 10)
         with pytest.raises(InputError, match="1 that are not, of 15"):
             paired_difference(ones, broken, "fixed", 10)
-    with pytest.raises(InputError, match="Did you mean 'mle'"):
-        differences({"mle": ones, "map": ones}, "fixed", 10, baseline="mlee")
     for bad in ([1.2], [-0.1], [math.nan]):
         with pytest.raises(InputError, match="p-values from 0 to 1"):
             holm(bad)

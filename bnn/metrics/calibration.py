@@ -9,6 +9,7 @@ Shapes: replicas R, points N, classes C. `confidence` is max_c p_c, `correct` is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.isotonic import isotonic_regression
 from torch import Tensor
 
 from bnn.errors import InputError
+from bnn.seeds import Streams
 
 BINS = 15
 KNOTS = 201  # where a reliability curve is evaluated: at quantiles of the confidences
@@ -44,31 +46,38 @@ def calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> 
 
 
 def calibration_null(
-    probs: Tensor, bins: int = BINS, simulations: int = 200, seed: int = 0
+    probs: Tensor, seeds: Sequence[int], bins: int = BINS, simulations: int = 200
 ) -> Tensor:
     """Return the calibration errors that a perfect model with these predictions would show.
 
     Labels are drawn from the predictions themselves. The most probable class is then correct with
-    probability max_c p_c, so that is all that needs drawing. All replicas share the random numbers;
-    therefore a replica's null does not depend on its company.
+    probability max_c p_c, so that is all that needs drawing. Each replica draws from its own seed:
+    a replica's null does not depend on its company, and those of other seeds are independent.
 
     Arguments:
         probs: predictions for the very rows that are scored, `[R, N, C]`.
+        seeds: one per replica; they fix the labels.
         bins: as in `calibration_error`.
         simulations: how many times all labels are drawn.
-        seed: fixes the labels.
 
     Returns:
         One `calibration_error` per simulation and replica, `[simulations, R]`.
 
+    Raises:
+        InputError: if there is not one seed per replica.
+
     Reference: Bröcker and Smith (2007), https://doi.org/10.1175/WAF993.1;
         Vaicenavicius et al. (2019), https://proceedings.mlr.press/v89/vaicenavicius19a.html
     """
+    if len(seeds) != len(probs):
+        raise InputError(
+            "one seed per replica", f"{len(seeds)} for {len(probs)}", "Give those of the fit."
+        )
     confidence = probs.amax(-1)
-    generator = torch.Generator().manual_seed(seed)
+    streams = Streams(seeds, "calibration null", confidence.device, confidence.dtype)
     errors = []
     for _ in range(simulations):
-        chance = torch.rand(confidence.shape[-1], generator=generator, dtype=confidence.dtype)
+        chance = streams.uniform(1, confidence.shape[-1])[:, 0]
         drawn = (chance < confidence).to(confidence.dtype)
         errors.append(calibration_error(confidence, drawn, bins))
     return torch.stack(errors)

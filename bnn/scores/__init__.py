@@ -13,7 +13,8 @@ Shapes: replicas R, draws S, points N, classes C.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Protocol, Self, TypeVar
 
@@ -24,7 +25,7 @@ from bnn.errors import InputError, listed
 from bnn.predictive import CategoricalMixture, NormalMixture, Predictive
 from bnn.run import Score
 from bnn.scores import classification, regression
-from bnn.scores.check import check
+from bnn.scores.check import check, check_aligned
 from bnn.scores.classification import Classified
 from bnn.scores.estimates import Estimate, draw_error, draw_groups
 from bnn.scores.kinds import CLASSIFICATION, REGRESSION, SCORES, ScoreKind, kind_of
@@ -65,6 +66,8 @@ def score(
     random_draws: bool,
     others: Mapping[str, Predictive] = MappingProxyType({}),
     other_labels: Mapping[str, Tensor] = NOTHING,
+    aligned: Collection[str] = (),
+    seeds: Sequence[int] | None = None,
 ) -> list[dict[str, Score]]:
     """Return the scores of each replica, by the names in `SCORES`.
 
@@ -80,6 +83,10 @@ def score(
             networks; then each score carries its Monte-Carlo error (from three draws on).
         others: predictions for other rows by the name of the condition, from the same draws.
         other_labels: targets of some of these.
+        aligned: those of these whose rows are the test rows disturbed, in the same order; the error
+            of their AUROC is that of pairs.
+        seeds: one per replica, for the calibration errors of a perfect model; unless given, all
+            replicas draw the same random numbers for it.
 
     Raises:
         InputError: on shapes that do not fit, labels out of range, or numbers that are not finite.
@@ -94,6 +101,7 @@ def score(
     labels = {"test": y, **other_labels}
     for condition, other in predictives.items():
         check(other, labels.get(condition), predictive, condition)
+    check_aligned(aligned, predictives)
     draws = draw_groups(predictive.draws) if random_draws and predictive.draws > 2 else None
     if isinstance(predictive, CategoricalMixture):
         classified = {
@@ -101,8 +109,10 @@ def score(
             for name, other in predictives.items()
             if isinstance(other, CategoricalMixture)
         }
-        found = classification.estimates(classified) | classification.null(classified["test"])
-        errors = _draw_errors(classification.estimates, classified, draws)
+        estimates = partial(classification.estimates, aligned=aligned)
+        seeds = (0,) * len(y) if seeds is None else seeds
+        found = estimates(classified) | classification.null(classified["test"], seeds)
+        errors = _draw_errors(estimates, classified, draws)
     else:
         regressed = {
             name: Regressed.of(other, labels.get(name))

@@ -5,7 +5,7 @@ Shapes: replicas R, draws S, points N, classes C.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,25 +71,30 @@ class Classified:
         return Classified(self.mixture.subset(kept), self.entropies[:, kept], draws, self.y)
 
 
-def estimates(rows: Mapping[str, Classified]) -> dict[str, Estimate]:
-    """Return the scores of the rows "test", and `score@condition` of all others."""
+def estimates(rows: Mapping[str, Classified], aligned: Collection[str] = ()) -> dict[str, Estimate]:
+    """Return the scores of the rows "test", and `score@condition` of all others.
+
+    Arguments:
+        rows: predictions by condition.
+        aligned: conditions whose rows are the test rows disturbed, in the same order.
+    """
     test = rows["test"]
     found = _agreement(test) | _calibration(test) | _doubt(test)
     for condition, other in rows.items():
         if condition == "test":
             continue
-        more = _agreement(other) | _separation(other, test)
+        more = _agreement(other) | _separation(other, test, condition in aligned)
         if other.y is not None:
             more["entropy"] = mean(other.entropy)
         found |= {f"{name}@{condition}": estimate for name, estimate in more.items()}
     return found
 
 
-def null(test: Classified) -> dict[str, Estimate]:
+def null(test: Classified, seeds: Sequence[int]) -> dict[str, Estimate]:
     """Return the calibration error that the test rows would show if the model were calibrated."""
     if not _numbered(test):
         return {}
-    errors = calibration.calibration_null(test.mixture.probs)
+    errors = calibration.calibration_null(test.mixture.probs, seeds)
     return {
         "ece_null": exactly(errors.mean(0)),
         "ece_null_95": exactly(errors.quantile(0.95, dim=0)),
@@ -140,12 +145,15 @@ def _doubt(rows: Classified) -> dict[str, Estimate]:
     return found
 
 
-def _separation(other: Classified, test: Classified) -> dict[str, Estimate]:
-    found = {"auroc_entropy": Estimate(*auroc(other.entropy, test.entropy))}
+def _separation(other: Classified, test: Classified, aligned: bool) -> dict[str, Estimate]:
+    """Return the areas by entropy and its two parts; for one draw the first part is all of it."""
+    sides = {
+        "auroc_entropy": (other.entropy, test.entropy),
+        "auroc_expected_entropy": (other.expected_entropy, test.expected_entropy),
+    }
     if test.draws > 1:
-        area = auroc(other.mutual_information, test.mutual_information)
-        found["auroc_mutual_information"] = Estimate(*area)
-    return found
+        sides["auroc_mutual_information"] = (other.mutual_information, test.mutual_information)
+    return {name: Estimate(*auroc(*pair, aligned)) for name, pair in sides.items()}
 
 
 def _numbered(rows: Classified) -> bool:

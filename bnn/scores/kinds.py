@@ -40,7 +40,7 @@ CLASSIFICATION = (
         "What a perfectly calibrated model with these predictions would show on average."),
     ScoreKind("ece_null_95", "Calibration error, if calibrated, 95 %", "", None, False,
         "What a perfectly calibrated model would exceed in one of twenty test sets."),
-    ScoreKind("ece_debiased", "Squared calibration error, debiased", "", "lower", False,
+    ScoreKind("ece_debiased", "Squared calibration error, debiased", "", None, False,
         "Squared gap without the bias: around zero, on either side, when calibrated."),
     ScoreKind("entropy", "Entropy", "nats", None, False,
         "How unsure the predictions are in all."),
@@ -52,6 +52,8 @@ CLASSIFICATION = (
         "The same, corrected for the number of draws, so that methods can be compared."),
     ScoreKind("auroc_entropy", "AUROC by entropy", "", "higher", False,
         "How often a strange input has a higher entropy than a test row."),
+    ScoreKind("auroc_expected_entropy", "AUROC by expected entropy", "", "higher", False,
+        "How often a strange input has a higher expected entropy than a test row."),
     ScoreKind("auroc_mutual_information", "AUROC by mutual information", "", "higher", False,
         "How often a strange input has a higher mutual information than a test row."),
 )  # fmt: skip
