@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from numbers import Real
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pyro.distributions as dist
 import torch
@@ -34,6 +35,7 @@ Latents = Mapping[str, Tensor]
 NO_LATENTS: Mapping[str, Prior] = {}
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """What a likelihood must offer."""
 
@@ -202,9 +204,9 @@ class FixedNoise:
     width: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.value < math.inf:
+        if not (isinstance(self.value, Real) and 0 < self.value < math.inf):
             raise InputError(
-                "a positive, finite noise scale", str(self.value), "It is a standard deviation."
+                "a positive, finite noise scale", repr(self.value), "It is a standard deviation."
             )
 
     def scale(self, outputs: Tensor, latents: Latents, unit: Tensor) -> Tensor:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Protocol
 
-import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from bnn.data.arrays import as_inputs
 from bnn.errors import InputError
 from bnn.optimise import Fit
 from bnn.predictive import Predictive
@@ -93,8 +95,13 @@ class Posterior:
         return wanted if self.family.atoms is None else self.family.atoms
 
     def weights(self, draws: int = 100) -> dict[str, Tensor]:
-        """Return named weights, `[replicas, draws, *shape]`, of the first networks drawn."""
-        return self.problem.layout.views(self._draw(draws)[0])
+        """Return named weights, `[replicas, draws, *shape]`, of the first networks drawn.
+
+        Networks that differ in their masks alone, as of MC dropout, share one set of weights: it
+        is returned once, `[replicas, 1, *shape]`, unmasked. Their spread is seen in `outputs`.
+        """
+        weights, masks = self._draw(draws)
+        return self.problem.layout.views(weights[:, :1] if masks else weights)
 
     def outputs(self, x: Tensor, draws: int = 100) -> tuple[Tensor, dict[str, Tensor]]:
         """Run the drawn networks, at the posterior's temperature.
@@ -106,8 +113,17 @@ class Posterior:
         Returns:
             outputs `[replicas, draws, points, width]`, and the likelihood's own parameters by name,
             `[replicas, draws]`.
+
+        Raises:
+            InputError: on inputs that are not finite, also once they are standardised.
         """
         z = self.problem.standardise(x)
+        if not torch.isfinite(z).all():
+            raise InputError(
+                f"finite inputs, also once they are standardised, as {z.dtype}",
+                "NaN, infinite or far too large values",
+                "Impute or drop those rows, or see that their units are those of training.",
+            )
         weights, masks = self._draw(draws)
         chunk = max(1, ROWS_AT_ONCE // (self.problem.replicas * z.shape[1]))
         pieces = []
@@ -136,25 +152,26 @@ class Posterior:
         return Posterior(problem, family, seeds, fit, temperature)
 
     def _draw(self, draws: int) -> tuple[Tensor, Masks]:
-        if draws < 1:
-            raise InputError("at least one draw", str(draws), "100 is usual.")
+        if not isinstance(draws, Integral) or draws < 1:
+            raise InputError("a whole number of draws, at least one draw", repr(draws), "Try 100.")
         like = self.problem.like
         return self.family.draw(Streams(self.seeds, "draws", like.device, like.dtype), draws)
 
 
-def predict(posterior: Posterior, x: Tensor | np.ndarray, draws: int = 100) -> Predictive:
+def predict(posterior: Posterior, x: ArrayLike | Tensor, draws: int = 100) -> Predictive:
     """Return the posterior predictive distribution p(y | x, D) = 1/S sum_s p(y | x, w_s).
 
     Arguments:
         posterior: what a method's fit returned.
         x: inputs in original units, `[points, *features]` for all replicas, or
-            `[replicas, points, *features]`.
+            `[replicas, points, *features]`: a tensor, a NumPy array, a data frame or lists.
         draws: S, where the posterior is not a finite set.
 
     Raises:
-        InputError: on inputs of another shape than the training rows', not finite, or without rows.
+        InputError: on inputs that are not real numbers, of another shape than the training rows',
+            not finite (also once standardised), or without rows.
     """
-    rows = torch.as_tensor(x)
+    rows = x if isinstance(x, Tensor) and not x.is_complex() else as_inputs("x", x)
     if rows.ndim == posterior.problem.inputs.mean.ndim:
         rows = rows[None]
     if rows.ndim != posterior.problem.inputs.mean.ndim + 1:
@@ -164,7 +181,5 @@ def predict(posterior: Posterior, x: Tensor | np.ndarray, draws: int = 100) -> P
         )
     if rows.shape[1] == 0:
         raise InputError("at least one row of inputs", "none", "Bring rows to predict.")
-    if not torch.isfinite(rows).all():
-        raise InputError("finite inputs", "NaN or infinite values", "Impute or drop those rows.")
     outputs, latents = posterior.outputs(rows, draws)
     return posterior.problem.predictive(outputs, latents)

@@ -13,7 +13,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Protocol
+from numbers import Real
+from typing import Protocol, runtime_checkable
 
 import pyro.distributions as dist
 import torch
@@ -28,6 +29,7 @@ from bnn.layout import Layout
 Scale = float | Mapping[str, float]
 
 
+@runtime_checkable
 class Prior(Protocol):
     """What a prior must offer."""
 
@@ -106,10 +108,10 @@ class StudentT:
     proper = True
 
     def __post_init__(self) -> None:
-        if not 2 < self.df < math.inf:
+        if not (isinstance(self.df, Real) and 2 < self.df < math.inf):
             raise InputError(
                 "more than 2 degrees of freedom, and finitely many",
-                str(self.df),
+                repr(self.df),
                 "Only then is there a scale; with infinitely many it is the Normal prior.",
             )
 
@@ -133,10 +135,10 @@ def scales(scale: Scale, fan_in: bool, layout: Layout) -> Tensor:
                 f"none for {name!r}",
                 'End the mapping with a scale for "*".',
             )
-        if not 0 < patterns[first] < math.inf:
+        if not (isinstance(patterns[first], Real) and 0 < patterns[first] < math.inf):
             raise InputError(
                 "a prior scale that is positive and finite",
-                f"{patterns[first]} for {name!r}",
+                f"{patterns[first]!r} for {name!r}",
                 "A scale is a standard deviation; for no prior at all use Flat().",
             )
         shrink = math.sqrt(layout.fan_in(name)) if fan_in and len(shape) > 1 else 1.0

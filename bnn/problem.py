@@ -9,7 +9,7 @@ standardised here, by the mean and scale of each replica's own training rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import pyro
@@ -25,6 +25,7 @@ from bnn.likelihoods import Latents, Likelihood
 from bnn.networks import Functional
 from bnn.predictive import Predictive
 from bnn.priors import Blocks, Normal, Prior
+from bnn.seeds import as_seeds
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Problem:
     calibration: Rows
     inputs: Scaling
     targets: Scaling
+
+    def __post_init__(self) -> None:
+        _check_kind("prior", self.prior, Prior, "bnn.priors.Normal(1.0)")
 
     @staticmethod
     def of(
@@ -82,10 +86,12 @@ class Problem:
         # One replica at a time, because together they are as many copies of the table.
         each = [train.take([r]) for r in range(data.replicas)]
         inputs = Scaling.joined([Scaling.of(rows.x, data.scale_inputs) for rows in each])
-        example = inputs.take([0]).standardise(each[0].x[:, :1])
-        function = Functional(network, example[0].to(like))
+        examples = inputs.take([0]).standardise(_unlike(each[0].x))
+        function = Functional(network, examples[0].to(like))
         soft = data.y.ndim == 2
-        likelihood = likelihood or likelihoods.default(data.task, soft, function.outputs)
+        if likelihood is None:
+            likelihood = likelihoods.default(data.task, soft, function.outputs)
+        _check_kind("likelihood", likelihood, Likelihood, "bnn.likelihoods.Categorical()")
         _check(data, likelihood, function.outputs)
         return Problem(
             network=function,
@@ -128,8 +134,9 @@ class Problem:
         parts = ("train", "validation", "calibration", "inputs", "targets")
         return replace(self, **{name: getattr(self, name).take(replicas) for name in parts})
 
-    def for_seeds(self, seeds: Sequence[int]) -> Problem:
+    def for_seeds(self, seeds: Iterable[int]) -> Problem:
         """Return the problem with one replica per seed; a single split is shared by all seeds."""
+        seeds = as_seeds(seeds)
         if not seeds:
             raise InputError("at least one seed", "0 seeds", "Name a seed for each replica.")
         if self.replicas not in (1, len(seeds)):
@@ -137,6 +144,12 @@ class Problem:
                 f"one seed for each of the {self.replicas} splits",
                 f"{len(seeds)} seeds",
                 "Draw as many splits as there are seeds, or a single one for all.",
+            )
+        if self.replicas == 1 and len(set(seeds)) < len(seeds):
+            raise InputError(
+                "different seeds for the replicas of one split",
+                f"{list(seeds)}",
+                "On equal rows, equal seeds train equal networks: name each seed once.",
             )
         return self if self.replicas == len(seeds) else self.take([0] * len(seeds))
 
@@ -247,6 +260,17 @@ class Problem:
 
 
 _SCALAR = Layout({"": torch.Size([])})
+
+
+def _unlike(x: Tensor) -> Tensor:
+    """Return the first row of `x [1, points, *features]`, and the first that differs from it."""
+    other = (x != x[:, :1]).flatten(2).any(2)[0].nonzero()[:1, 0]
+    return torch.cat([x[:, :1], x[:, other]], dim=1)
+
+
+def _check_kind(what: str, value: object, kind: type, example: str) -> None:
+    if isinstance(value, type) or not isinstance(value, kind):
+        raise InputError(f"a {what}, such as {example}", repr(value), f"Write {what}={example}.")
 
 
 def _check(data: Dataset, likelihood: Likelihood, outputs: int) -> None:

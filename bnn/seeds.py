@@ -9,11 +9,38 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from bnn.errors import InputError
+
+
+def as_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    """Return seeds, or ids of splits, as plain numbers.
+
+    Arguments:
+        seeds: one per replica: a list, a range, an array, a tensor or a generator.
+
+    Raises:
+        InputError: on a single number, and on numbers that are not whole.
+    """
+    given = repr(seeds)
+    try:
+        seeds = tuple(seeds)
+    except TypeError:
+        raise InputError(
+            "a whole number for each replica", given, "Write range(20) for twenty of them."
+        ) from None
+    try:
+        return tuple(operator.index(seed) for seed in seeds)
+    except TypeError:
+        raise InputError(
+            "a whole number for each replica", f"{list(seeds)}", "Count them from zero: range(20)."
+        ) from None
 
 
 def _mix(seed: int, purpose: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -114,6 +114,8 @@ def test_label_distributions_are_labels() -> None:
             "finite targets; found 1 NaN or infinite values, the first in row 3",
         ),
         ({"task": "regression"}, "one real target per row.*int64"),
+        ({"task": "classificaton"}, "Did you mean 'classification'"),
+        ({"scale_inputs": "features"}, "one of 'feature', 'global'; found 'features'"),
         ({"task": "regression", "y": torch.zeros(40, 1)}, r"one real target.*\(40, 1\)"),
         ({"classes": ("even",)}, "at least two classes.*nothing to predict"),
         ({"classes": ("even", "even")}, "of different names"),
@@ -207,6 +209,10 @@ def test_splits_without_strata_let_the_frequencies_vary() -> None:
         (torch.zeros(50), [], "at least one split id"),
         (torch.zeros(50), [0, -1], r"from 0 to 2\*\*32 - 1; found \[0, -1\]"),
         (torch.zeros(50), [2**32], "Number the splits from zero"),
+        (torch.zeros(50), 20, "a whole number for each replica; found 20. Write range"),
+        (torch.zeros(50), [0.5], r"a whole number for each replica; found \[0\.5\]"),
+        (torch.zeros(50), "01", "a whole number for each replica"),
+        (torch.zeros(50), [0, 1, 0], r"splits that differ; found \[0, 1, 0\]"),
         (torch.zeros(0), [0], "enough rows.*found 0 rows"),
         (torch.zeros(4), [0], "enough rows.*found 4 rows"),
         (torch.tensor([0] * 49 + [1]), [2], "split 2; found only 1 of 50 rows of class 'rare'"),
@@ -216,6 +222,15 @@ def test_splits_without_strata_let_the_frequencies_vary() -> None:
 def test_random_splits_refuse(labels: torch.Tensor, ids: list[int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         random_splits(labels, ids, stratify=True, classes=("common", "rare"))
+
+
+@pytest.mark.parametrize("ids", [range(3), np.arange(3), torch.arange(3), iter(range(3))], ids=str)
+def test_split_ids_may_come_in_any_form(ids: Iterable[int]) -> None:
+    split = random_splits(torch.zeros(50), ids, stratify=False)
+    assert split.ids == (0, 1, 2)
+    assert all(type(number) is int for number in split.ids)
+    expected = random_splits(torch.zeros(50), [0, 1, 2], stratify=False)
+    assert torch.equal(split.train, expected.train)
 
 
 def test_a_rare_class_is_never_left_out_of_a_set() -> None:
@@ -353,6 +368,11 @@ def test_the_identity_changes_nothing() -> None:
     rows = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(Scaling.identity(3, (2,)).standardise(rows), rows)
     assert torch.equal(Scaling.identity(3).standardise(rows[..., 0]), rows[..., 0])
+
+
+def test_a_misspelt_scope_is_answered_with_a_proposal() -> None:
+    with pytest.raises(InputError, match="Did you mean 'global'"):
+        Scaling.of(torch.ones(1, 2, 3), "globel")
 
 
 def test_scaling_refuses() -> None:
@@ -762,6 +782,9 @@ def test_arrays_are_refused(x: object, y: object, message: str) -> None:
         (["a", "b"] * 30, {"task": "regression"}, "numbers in y; found 'a'"),
         ([0, 1] * 30, {"task": "regresion"}, "Did you mean 'regression'"),
         ([0, 1] * 30, {"splits": ()}, "at least one split id"),
+        ([0, 1] * 30, {"splits": 20}, "a whole number for each replica"),
+        ([0, 1] * 30, {"splits": [0.5]}, "a whole number for each replica"),
+        ([0, 1] * 30, {"scale_inputs": "features"}, "Did you mean 'feature'"),
         ([0, 1] * 30, {"unseen": np.zeros((4, 2))}, r"unseen inputs of shape \(4, 3\)"),
     ],
 )

@@ -256,8 +256,8 @@ def test_widths() -> None:
         Bernoulli().width(3)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
-def test_a_noise_scale_is_positive_and_finite(value: float) -> None:
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan, "1", None])
+def test_a_noise_scale_is_positive_and_finite(value: object) -> None:
     with pytest.raises(InputError, match="positive, finite noise scale"):
         FixedNoise(value)
 

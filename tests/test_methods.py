@@ -140,7 +140,7 @@ def same(
     assert (curve.epochs, curve.best) == (single.epochs, single.best)
     assert curve.train == pytest.approx(single.train, rel=1e-11)
     assert curve.validation == pytest.approx(single.validation, rel=1e-11)
-    x = 3 + 2 * normal(9, 3, seed=4)
+    x = 3 + 2 * normal(9, *together.problem.inputs.mean.shape[1:], seed=4)
     outputs, latents = together.outputs(x[None], draws)
     expected, expected_latents = alone.outputs(x[None], draws)
     assert apart(outputs[r], expected[0]) < 100 * tolerance
@@ -165,7 +165,7 @@ def test_seeds_on_one_split_are_single_runs_too(method: Method) -> None:
     problem, method = classes(replicas=1), quick(method, epochs=10, batch_size=10, decay=True)
     together = method.fit(problem, SEEDS)
     same(together, method.fit(problem, [SEEDS[2]]), 2)
-    twins = method.fit(problem, [4, 9, 4])
+    twins = method.fit(problem.take([0, 0, 0]), [4, 9, 4])
     assert apart(twins.fit.parameters[0], twins.fit.parameters[2]) < 1e-12
 
 
@@ -198,9 +198,44 @@ def test_a_replica_that_diverges_changes_no_other(method: Method, patience: int 
     assert together.fit.diverged == (False, True, False)
     assert sound.fit.diverged == (False, False, False)
     assert len(together.fit.curves[1].train) == 1
-    for r in (0, 2):
-        same(together, sound.take([r]), r)
+    others = together.take([0, 2])  # predictions of the broken one are refused
+    for place, r in enumerate((0, 2)):
+        same(others, sound.take([r]), place)
     assert method.fit(broken.take([1]), [SEEDS[1]]).fit.diverged == (True,)
+
+
+class Bounded(nn.Module):
+    """A logistic regression whose outputs are lost once a weight has left [-2, 2]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.drop = nn.Linear(1, 2), nn.Dropout(0.05)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.drop(self.linear(x)) + 0 * (2 - self.linear.weight.abs().amax()).log()
+
+
+@every_method
+def test_a_replica_that_diverges_in_mid_training_changes_no_other(method: Method) -> None:
+    x = normal(90, 1)
+    y = torch.where(torch.arange(90) < 60, normal(90, seed=1) > 0, x[:, 0] > 0)
+    problem = Problem.of(table(x, y.long(), classes=2), Bounded().double())
+    rows = torch.arange(90).view(3, 30)[[0, 2, 1]]  # of the second alone, x tells the class
+    problem = replace(
+        problem.take([0, 0, 0]),
+        **{part: replace(problem.train, index=rows) for part in ("train", "validation")},
+    )
+    method = quick(method, epochs=60, batch_size=10, learning_rate=0.05)
+    together = method.fit(problem, SEEDS)
+    assert together.fit.diverged == (False, True, False)
+    assert 5 < len(together.fit.curves[1].train) < 60
+    for r, seed in enumerate(SEEDS):
+        alone = method.fit(problem.take([r]), [seed])
+        if r == 1:
+            assert alone.fit.diverged == (True,)
+            assert len(alone.fit.curves[0].train) == len(together.fit.curves[1].train)
+        else:
+            same(together, alone, r)
 
 
 @every_method
@@ -214,18 +249,33 @@ def test_a_fit_made_twice_is_equal_bit_for_bit(method: Method) -> None:
 
 
 @every_method
-def test_single_precision_trains_close_to_double(method: Method) -> None:
+def test_single_precision_trains_close_to_double(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = two_classes(70, replicas=2, held_out=20)
     method = quick(method, epochs=3, batch_size=50, learning_rate=1e-3)
     network = MLP(3, [6], 2, "tanh")
     double = Problem.of(data, copy.deepcopy(network).double())
     single = Problem.of(data, network)
-    start = method.fit(single, [0, 1]).fit
-    assert start.parameters.dtype == torch.float32
-    assert all(map(math.isfinite, start.curves[0].train))
-    # the random numbers differ between precisions; the size of the loss does not
-    other = method.fit(double, [0, 1]).fit
-    assert start.curves[0].train[-1] == pytest.approx(other.curves[0].train[-1], abs=0.4)
+    initial, fill = Functional.initial, Streams._fill
+
+    def rounded(self: Functional, seeds: list[int]) -> torch.Tensor:
+        return initial(double.network, seeds).to(self.like)
+
+    def in_double(self: Streams, *what: object) -> torch.Tensor:
+        exact = copy.copy(self)
+        exact.dtype = torch.float64
+        return fill(exact, *what).to(self.dtype)
+
+    # equal starts and random numbers, which the generator draws anew for each precision
+    monkeypatch.setattr(Functional, "initial", rounded)
+    monkeypatch.setattr(Streams, "_fill", in_double)
+    found, expected = method.fit(single, [0, 1]).fit, method.fit(double, [0, 1]).fit
+    assert found.parameters.dtype == torch.float32
+    assert apart(found.parameters, expected.parameters) < 1e-5
+    for curve, exact in zip(found.curves, expected.curves, strict=True):
+        assert curve.train == pytest.approx(exact.train, rel=1e-5)
+        assert curve.validation == pytest.approx(exact.validation, rel=1e-5)
 
 
 # Point estimates are the networks that torch trains
@@ -371,6 +421,28 @@ def test_a_networks_own_dropout_keeps_its_rates() -> None:
     assert abs(kept - 0.6) < 4 * math.sqrt(0.24 / 20000)
 
 
+def test_a_networks_own_dropout_acts_under_mc_dropout_alone() -> None:
+    def network(rate: float) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 9), nn.Dropout(rate), nn.Linear(9, 2)).double()
+
+    for method in METHODS:
+        found, without = (
+            quick(method, epochs=3).fit(Problem.of(two_classes(40), network(rate)), [0])
+            for rate in (0.5, 0.01)
+        )
+        gap = apart(found.fit.parameters, without.fit.parameters)
+        assert gap > 1e-3 if isinstance(method, MCDropout) else gap == 0
+
+
+def test_dropout_inside_attention_is_refused_under_mc_dropout() -> None:
+    network = Attention().double()
+    network.attend.dropout = 0.1
+    problem = Problem.of(images(), network)
+    with pytest.raises(InputError, match=r"dropout=0\.1 inside MultiheadAttention at 'attend'"):
+        MCDropout().fit(problem, [0, 1])
+    quick(MAP(), epochs=1).fit(problem, [0, 1])
+
+
 def test_training_masks_are_drawn_for_every_row_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = classes(replicas=2)
     seen: list[torch.Tensor] = []
@@ -411,6 +483,8 @@ def test_no_seeds_and_a_wrong_number_are_refused(method: Method) -> None:
         method.fit(classes(), [])
     with pytest.raises(InputError, match="one seed for each of the 3 splits; found 2 seeds"):
         method.fit(classes(), [1, 2])
+    with pytest.raises(InputError, match=r"a whole number for each replica; found 3\. .*range"):
+        method.fit(classes(), 3)
 
 
 @every_method
@@ -464,9 +538,10 @@ def test_a_users_dropout_of_everything_is_refused() -> None:
         MCDropout().fit(Problem.of(two_classes(20), network), [0])
 
 
-def test_an_ensemble_has_members() -> None:
-    with pytest.raises(InputError, match="at least one member; found 0"):
-        DeepEnsemble(members=0)
+@pytest.mark.parametrize("members", [0, -2, 2.5, "5", None])
+def test_an_ensemble_has_members(members: object) -> None:
+    with pytest.raises(InputError, match=f"at least one member; found {members!r}"):
+        DeepEnsemble(members=members)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])

@@ -313,6 +313,77 @@ def test_outputs_of_another_shape_are_refused(network: nn.Module) -> None:
         Functional(network, torch.zeros(1, 3))
 
 
+class Forward(nn.Module):
+    """A linear layer and some function of it and the inputs."""
+
+    def __init__(self, act: Callable[[nn.Module, Tensor], object]) -> None:
+        super().__init__()
+        self.linear, self.act = nn.Linear(3, 2), act
+
+    def forward(self, x: Tensor) -> object:
+        return self.act(self.linear, x)
+
+
+MIXING: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "mean": lambda linear, x: linear(x - x.mean(0)),
+    "softmax": lambda linear, x: linear(x).softmax(0),
+    "norm": lambda linear, x: linear(x / x.norm()),
+    "neighbour": lambda linear, x: linear(x + 0.1 * x.roll(1, 0)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("act", MIXING.values(), ids=MIXING)
+def test_a_forward_that_mixes_rows_is_refused(
+    act: Callable[[nn.Module, Tensor], Tensor], dtype: torch.dtype
+) -> None:
+    x = normal(20, 3)
+    x[1:4] = x[0]  # equal rows tell nothing
+    data = table(x, torch.arange(20) % 2, classes=2)
+    with pytest.raises(
+        InputError, match=r"do not depend on each other; found Forward, .*first axis"
+    ):
+        Problem.of(data, Forward(act).to(dtype))
+
+
+def test_a_table_of_equal_rows_is_no_reason_to_refuse() -> None:
+    data = table(torch.ones(20, 3), torch.arange(20) % 2, classes=2)
+    assert Problem.of(data, MLP(3, [4], 2)).network.outputs == 2
+
+
+UNBATCHABLE: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "item": lambda linear, x: linear(x) * linear.weight.sum().item(),
+    "numpy": lambda linear, x: linear(x) + torch.from_numpy(linear(x).detach().numpy()),
+    "branch": lambda linear, x: linear(x) if linear(x).sum() > 0 else -linear(x),
+    "random": lambda linear, x: nn.functional.dropout(linear(x)),
+}
+
+
+@pytest.mark.parametrize("act", UNBATCHABLE.values(), ids=UNBATCHABLE)
+def test_a_forward_that_vmap_cannot_run_is_refused(
+    act: Callable[[nn.Module, Tensor], Tensor],
+) -> None:
+    with pytest.raises(InputError, match=r"vmap can run.*found Forward, which says .*leave out"):
+        Functional(Forward(act), normal(2, 3).float())
+
+
+@pytest.mark.parametrize("pack", [tuple, list, lambda parts: {"logits": parts[0]}])
+def test_outputs_that_are_no_tensor_are_refused(pack: Callable[[list[Tensor]], object]) -> None:
+    network = Forward(lambda linear, x: pack([linear(x), x]))
+    with pytest.raises(InputError, match=r"one tensor.*which returns a (tuple|list|dict)\."):
+        Functional(network, normal(2, 3).float())
+
+
+@pytest.mark.parametrize(
+    "widths",
+    [(3, 50, 2), (3, [0], 2), (3, [2.5], 2), (3, "50", 2), (0, [4], 2), (3, [4], -1), (3, None, 2)],
+    ids=str,
+)
+def test_widths_that_are_none_are_refused(widths: tuple) -> None:
+    with pytest.raises(InputError, match=r"positive whole numbers.*found MLP\(.*write \[50\]"):
+        MLP(*widths)
+
+
 def test_a_network_without_parameters_is_refused() -> None:
     data = table(normal(20, 3), torch.arange(20) % 3, classes=3)
     with pytest.raises(InputError, match="parameters"):

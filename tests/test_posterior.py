@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from small import apart, normal, quick, real_targets, relative, two_classes
@@ -174,6 +175,15 @@ def test_a_prediction_is_the_networks_run_one_by_one(method: Method) -> None:
         assert apart(predictive.probs[r], torch.stack(probs).mean(0)) < 1e-13
 
 
+def test_networks_that_differ_in_masks_alone_have_one_set_of_weights() -> None:
+    posterior = fitted(MCDropout(rate=0.5))
+    (weight, *_) = posterior.weights(50).values()
+    assert weight.shape == (3, 1, 6, 3)
+    assert torch.equal(
+        posterior.problem.layout.flat(posterior.weights(50))[:, 0], (posterior.fit.parameters)
+    )
+
+
 def test_named_weights_are_the_layouts() -> None:
     posterior = fitted(MeanField())
     weights = posterior.weights(4)
@@ -199,8 +209,18 @@ def test_real_targets_come_back_in_their_units(method: Method, noise: Noise) -> 
     posterior = quick(method, epochs=100, batch_size=10).fit(problem, SEEDS)
     predictive = predict(posterior, data.train.x, 20)
     assert isinstance(predictive, NormalMixture)
+    shift, unit = data.train.y.mean(1)[:, None], data.train.y.std(1, correction=0)[:, None]
+    outputs, latents = posterior.outputs(data.train.x, 20)
+    assert apart(predictive.mean, shift + unit * outputs[..., 0].mean(1)) < 1e-11
+    if isinstance(noise, FixedNoise):
+        scale = torch.ones_like(outputs[..., 0])  # in the data's units
+    else:
+        own = outputs[..., 1] if noise.width == 2 else latents["noise.log_scale"][..., None]
+        scale = unit[..., None] * (noise.floor**2 + (2 * own).exp()).sqrt()
+    expected = scale.square().mean(1).expand_as(predictive.mean)
+    assert relative(predictive.noise_variance, expected) < 1e-11
     error = (predictive.mean - data.train.y).square().mean(1).sqrt()
-    assert (error < 0.6 * data.train.y.std(1)).all()
+    assert (error < 0.25 * unit[:, 0]).all()  # the noise alone is 0.2
     for r in range(3):
         alone = predict(posterior.take([r]), data.train.x[r], 20)
         assert apart(alone.mean[0], predictive.mean[r]) < 1e-11
@@ -268,8 +288,8 @@ def test_atoms_are_a_set() -> None:
 @every_method
 def test_no_draws_are_refused(method: Method) -> None:
     posterior = fitted(method, replicas=1)
-    for draws in (0, -3):
-        with pytest.raises(InputError, match=f"at least one draw; found {draws}"):
+    for draws in (0, -3, 2.5, "9", None):
+        with pytest.raises(InputError, match=f"at least one draw; found {draws!r}"):
             predict(posterior, inputs(), draws)
         with pytest.raises(InputError, match="at least one draw"):
             posterior.weights(draws)
@@ -279,7 +299,44 @@ def test_no_draws_are_refused(method: Method) -> None:
 def test_inputs_that_are_not_finite_are_refused(value: float) -> None:
     x = inputs()
     x[3, 1] = value
-    with pytest.raises(InputError, match="finite inputs; found NaN or infinite values"):
+    for given in (x, x.numpy(), pd.DataFrame(x.numpy())):
+        with pytest.raises(InputError, match=r"finite inputs.*; found NaN, infinite"):
+            predict(fitted(MLE()), given)
+
+
+def test_inputs_that_overflow_once_standardised_are_refused() -> None:
+    posterior, x = fitted(MLE(), torch.float32), inputs()
+    assert predict(posterior, x * 1e30).log_probs.isfinite().all()
+    with pytest.raises(InputError, match=r"finite inputs.*as torch\.float32; found .*too large"):
+        predict(posterior, x * 1e300)
+
+
+def test_a_data_frame_of_numbers_is_read() -> None:
+    posterior, x = fitted(MLE()), inputs()
+    frame = pd.DataFrame(x.numpy(), columns=list("abc"))
+    expected = predict(posterior, x).log_probs
+    assert torch.equal(predict(posterior, frame).log_probs, expected)
+    assert torch.equal(predict(posterior, frame.astype(object)).log_probs, expected)
+    assert torch.equal(predict(posterior, x.tolist()).log_probs, expected)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        inputs() * 1j,
+        inputs().numpy() * 1j,
+        inputs()[None] * 1j,
+        None,
+        "abc",
+        [["a", "b", "c"]],
+        [[object(), 1.0, 2.0]],
+        [[1.0, 2.0, 3.0], [1.0]],
+        pd.DataFrame({"a": [1.0], "b": ["red"], "c": [2.0]}),
+    ],
+    ids=str,
+)
+def test_inputs_that_are_no_real_numbers_are_refused(x: object) -> None:
+    with pytest.raises(InputError, match=r"numbers (in column|of shape)|rectangular"):
         predict(fitted(MLE()), x)
 
 

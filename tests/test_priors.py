@@ -96,6 +96,8 @@ def test_the_first_pattern_that_matches_a_name_counts() -> None:
         (-1.0, "positive and finite"),
         (math.inf, "positive and finite"),
         (math.nan, "positive and finite"),
+        ("1", "positive and finite; found '1'"),
+        (None, "positive and finite; found None"),
         ({"*.bias": 0.0, "*": 1.0}, "'layers.0.bias'"),
     ],
 )
@@ -111,7 +113,7 @@ def test_a_pattern_that_matches_nothing_is_refused() -> None:
     Normal({"*.weight": 0.1, "*.bias": 1.0, "*": 2.0}).distribution(LAYOUT, LIKE)
 
 
-@pytest.mark.parametrize("df", [2.0, 1.0, -3.0, math.nan, math.inf])
+@pytest.mark.parametrize("df", [2.0, 1.0, -3.0, math.nan, math.inf, "4"])
 def test_student_needs_a_standard_deviation(df: float) -> None:
     with pytest.raises(InputError, match="more than 2 degrees of freedom"):
         StudentT(1.0, df=df)

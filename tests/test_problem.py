@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -329,6 +329,33 @@ def test_no_seeds_and_too_many_are_refused() -> None:
     for seeds in ([1], [1, 2], [1, 2, 3, 4]):
         with pytest.raises(InputError, match=rf"each of the 3 splits; found {len(seeds)} seeds"):
             posed("categorical", 3).for_seeds(seeds)
+
+
+def test_equal_seeds_on_one_split_are_refused() -> None:
+    with pytest.raises(InputError, match=r"different seeds.*found \[5, 6, 5\]"):
+        posed("categorical").for_seeds([5, 6, 5])
+    assert posed("categorical", 3).for_seeds([5, 6, 5]).replicas == 3  # on splits of their own
+
+
+@pytest.mark.parametrize(
+    "seeds", [range(3), np.arange(3), torch.arange(3), (s for s in range(3)), {0, 1, 2}], ids=str
+)
+def test_seeds_may_come_in_any_form(seeds: Iterable[int]) -> None:
+    assert posed("categorical").for_seeds(seeds).replicas == 3
+
+
+@pytest.mark.parametrize("prior", [1.0, NormalPrior, "Normal", Categorical()], ids=str)
+def test_what_is_no_prior_is_refused(prior: object) -> None:
+    with pytest.raises(InputError, match=r"a prior, such as .*Normal\(1\.0\)"):
+        posed("categorical", prior=prior)
+    with pytest.raises(InputError, match="a prior, such as"):
+        replace(posed("categorical"), prior=prior)
+
+
+@pytest.mark.parametrize("likelihood", [Categorical, "categorical", 0, NormalPrior()], ids=str)
+def test_what_is_no_likelihood_is_refused(likelihood: object) -> None:
+    with pytest.raises(InputError, match=r"a likelihood, such as .*Categorical\(\)"):
+        Problem.of(classes(), MLP(3, [4], 2), likelihood=likelihood)
 
 
 @pytest.mark.parametrize(

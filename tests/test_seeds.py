@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from bnn.seeds import Streams, derived, seeded
+from bnn.errors import InputError
+from bnn.seeds import Streams, as_seeds, derived, seeded
 
 CPU = torch.device("cpu")
 
 
 def streams(seeds: list[int], purpose: str = "test", dtype: torch.dtype = torch.float64) -> Streams:
     return Streams(seeds, purpose, CPU, dtype)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[4, 0, 4], (4, 0, 4), np.array([4, 0, 4]), torch.tensor([4, 0, 4]), iter([4, 0, 4])],
+    ids=str,
+)
+def test_seeds_of_any_form_are_plain_numbers(given: Iterable[int]) -> None:
+    found = as_seeds(given)
+    assert found == (4, 0, 4)
+    assert [type(seed) for seed in found] == [int] * 3
+    assert as_seeds(found) == found
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (20, "found 20. Write range(20)"),
+        (None, "found None. Write range(20)"),
+        (np.array(3), "found array(3)"),
+        (torch.tensor(3), "found tensor(3)"),
+        ([0, 0.5], "found [0, 0.5]. Count them"),
+        (np.array([0.0, 1.0]), "whole number"),
+        (torch.tensor([0.5]), "whole number"),
+        ("012", "found ['0', '1', '2']"),
+        ([[0, 1]], "found [[0, 1]]"),
+    ],
+    ids=str,
+)
+def test_seeds_that_are_none_are_refused(given: object, says: str) -> None:
+    with pytest.raises(InputError, match=re.escape(says)):
+        as_seeds(given)
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ def from_arrays(
     x: ArrayLike,
     y: ArrayLike,
     *,
-    splits: Sequence[int] = (0,),
+    splits: Iterable[int] = (0,),
     task: Task | None = None,
     classes: Sequence[str] | None = None,
     unseen: ArrayLike | None = None,
@@ -48,7 +48,7 @@ def from_arrays(
         InputError: on columns that are not numbers, on missing or infinite values, on wrong or
             unequal shapes, on fewer than two classes, on a class too rare for every set.
     """
-    inputs, column = _inputs("x", x), _column(y)
+    inputs, column = as_inputs("x", x), _column(y)
     if task is None:
         task = "regression" if pd.api.types.is_float_dtype(column) else "classification"
     choose(task, {"classification": None, "regression": None}, "task")
@@ -64,7 +64,7 @@ def from_arrays(
         split=random_splits(targets, splits, stratify=task == "classification", classes=names),
         provenance=Provenance("given as arrays", "not stated", fingerprint(inputs, targets)),
         classes=names,
-        unseen=None if unseen is None else _inputs("unseen", unseen).to(inputs.dtype),
+        unseen=None if unseen is None else as_inputs("unseen", unseen).to(inputs.dtype),
         scale_inputs=scale_inputs,
     )
 
@@ -80,7 +80,16 @@ def _array(what: str, values: ArrayLike) -> np.ndarray:
         ) from error
 
 
-def _inputs(what: str, values: ArrayLike) -> Tensor:
+def as_inputs(what: str, values: ArrayLike) -> Tensor:
+    """Return inputs as a tensor of their own; float32 stays float32, all else becomes float64.
+
+    Arguments:
+        what: what they are called in messages.
+        values: a NumPy array, a data frame, a tensor or lists.
+
+    Raises:
+        InputError: on what are not real numbers.
+    """
     array = _array(what, values)
     if array.dtype.kind in "fiub":
         # A copy (as of y), so that the table does not change when the caller's array does.

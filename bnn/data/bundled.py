@@ -6,7 +6,7 @@ classification.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
@@ -25,7 +25,7 @@ NOISES = (2, 4, 8)  # standard deviations, pixel units
 NOISE_SEED = 0
 
 
-def digits(splits: Sequence[int]) -> Dataset:
+def digits(splits: Iterable[int]) -> Dataset:
     """Return handwritten digits, 8 x 8 pixels with values 0 to 16, flat: `[rows, 64]`.
 
     Classes: the digits 0 to 7, 1,443 rows. Unseen: the digits 8 and 9, 354 rows; pixel by pixel
@@ -57,7 +57,7 @@ def digits(splits: Sequence[int]) -> Dataset:
     )
 
 
-def breast_cancer(splits: Sequence[int]) -> Dataset:
+def breast_cancer(splits: Iterable[int]) -> Dataset:
     """Return 569 breast masses, 30 measurements of cell nuclei each: malignant or benign?
 
     Reference: Wolberg, Mangasarian, Street and Street 1993, https://doi.org/10.24432/C5DW2B
@@ -70,7 +70,7 @@ def breast_cancer(splits: Sequence[int]) -> Dataset:
     )
 
 
-def wine(splits: Sequence[int]) -> Dataset:
+def wine(splits: Iterable[int]) -> Dataset:
     """Return 178 Italian wines, 13 chemical measurements each: which of three cultivars?
 
     Reference: Aeberhard and Forina 1992, https://doi.org/10.24432/C5PC7J
@@ -83,7 +83,7 @@ def wine(splits: Sequence[int]) -> Dataset:
     )
 
 
-def diabetes(splits: Sequence[int]) -> Dataset:
+def diabetes(splits: Iterable[int]) -> Dataset:
     """Return 442 patients, 10 measurements each: how far is the disease after a year?
 
     Inputs in raw units (years, kg/m^2, mm Hg, ...); the target is a score from 25 to 346.
@@ -108,7 +108,7 @@ def diabetes(splits: Sequence[int]) -> Dataset:
     )
 
 
-def _classification(name: str, bunch: Bunch, splits: Sequence[int], source: str) -> Dataset:
+def _classification(name: str, bunch: Bunch, splits: Iterable[int], source: str) -> Dataset:
     x = torch.tensor(bunch.data, dtype=torch.float32)
     y = torch.tensor(bunch.target)
     return Dataset(

@@ -11,18 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bnn.data.checks import check_classes, check_inputs, check_split, check_table, check_targets
+from bnn.data.scaling import Scope
 from bnn.data.split import Split
 from bnn.errors import choose
 
 Task = Literal["classification", "regression"]
-Scope = Literal["feature", "global"]
 
 ROWS_AT_ONCE = 4096  # whose float64 copies are held while a table is hashed
 
@@ -107,7 +107,8 @@ class Dataset:
     Raises:
         InputError: on inputs or labels that are not finite, of unequal length or out of range, on
             fewer than two classes, on a class that a training set lacks, on rows that a split
-            names and the table has not, on shifted, unseen or grid inputs that do not fit `x`.
+            names and the table has not, on shifted, unseen or grid inputs that do not fit `x`; on
+            another task or scope than the two.
     """
 
     name: str
@@ -124,6 +125,8 @@ class Dataset:
     scale_inputs: Scope = "feature"
 
     def __post_init__(self) -> None:
+        choose(self.task, dict.fromkeys(get_args(Task)), "task")
+        choose(self.scale_inputs, dict.fromkeys(get_args(Scope)), "scope of standardisation")
         check_table(self.x, self.y)
         if self.task == "regression":
             check_targets(self.y)

@@ -10,7 +10,7 @@ repetitions of the whole experiment, not re-drawn splits of one table.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bnn.data.dataset import Dataset, Provenance, fingerprint
-from bnn.data.split import Split
+from bnn.data.split import Split, as_ids
 from bnn.errors import InputError
 
 
@@ -103,7 +103,7 @@ FOUR = Gaussians(  # the last feature says nothing about the class
 TEST_POINTS = 1000
 
 
-def two_gaussians(splits: Sequence[int], points: int = 200) -> Dataset:
+def two_gaussians(splits: Iterable[int], points: int = 200) -> Dataset:
     """Return two overlapping classes on a line, `TWO`: one wide, on the left, and one narrow.
 
     Far to the right the wide class is the likelier again, though hardly a row is ever drawn there.
@@ -115,7 +115,7 @@ def two_gaussians(splits: Sequence[int], points: int = 200) -> Dataset:
     return _dataset("two_gaussians", TWO, splits, points)
 
 
-def four_gaussians(splits: Sequence[int], points: int = 200) -> Dataset:
+def four_gaussians(splits: Iterable[int], points: int = 200) -> Dataset:
     """Return four overlapping classes of four features, `FOUR`; arguments as above.
 
     The last feature is standard Normal in every class: it says nothing, however large it is.
@@ -123,26 +123,21 @@ def four_gaussians(splits: Sequence[int], points: int = 200) -> Dataset:
     return _dataset("four_gaussians", FOUR, splits, points)
 
 
-def _dataset(name: str, truth: Gaussians, splits: Sequence[int], points: int) -> Dataset:
+def _dataset(name: str, truth: Gaussians, splits: Iterable[int], points: int) -> Dataset:
     if points < 4:
         raise InputError("at least 4 training rows", f"{points}", "A quarter as many validate.")
-    if not splits or min(splits) < 0 or max(splits) >= 2**32:
-        raise InputError(
-            "at least one split id, each from 0 to 2**32 - 1",
-            f"{list(splits)}",
-            "Number the splits from zero.",
-        )
+    ids = as_ids(splits)
     sizes = [points, points // 4, points // 4, TEST_POINTS]
-    drawn = [truth.draw(sum(sizes), seed) for seed in splits]
+    drawn = [truth.draw(sum(sizes), seed) for seed in ids]
     x, y = (torch.cat(part) for part in zip(*drawn, strict=True))
-    index = torch.arange(len(y)).view(len(splits), -1)
+    index = torch.arange(len(y)).view(len(ids), -1)
     train, validation, calibration, test = index.split(sizes, dim=1)
     return Dataset(
         name=name,
         task="classification",
         x=x,
         y=y,
-        split=Split(train, validation, calibration, test, ids=tuple(splits)),
+        split=Split(train, validation, calibration, test, ids=ids),
         provenance=Provenance(
             "Normal classes, drawn with the split ids as seeds", "none needed", fingerprint(x, y)
         ),

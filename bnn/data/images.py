@@ -14,7 +14,7 @@ the top left. All pixels share one mean and scale.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -95,7 +95,7 @@ HUMAN = File(
 
 
 def mnist(
-    splits: Sequence[int],
+    splits: Iterable[int],
     *,
     points: int = 50_000,
     validation: int = 5_000,
@@ -134,7 +134,7 @@ def mnist(
 
 
 def fashion_mnist(
-    splits: Sequence[int],
+    splits: Iterable[int],
     *,
     points: int = 50_000,
     validation: int = 5_000,
@@ -161,7 +161,7 @@ def fashion_mnist(
 
 
 def fashion_mnist_human(
-    splits: Sequence[int],
+    splits: Iterable[int],
     labels: Literal["soft", "hard"] = "soft",
     *,
     points: int = 3_200,

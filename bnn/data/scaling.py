@@ -9,7 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bnn.errors import InputError
+from bnn.errors import InputError, choose
+
+Scope = Literal["feature", "global"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Scaling:
     scale: Tensor
 
     @staticmethod
-    def of(rows: Tensor, over: Literal["feature", "global"] = "feature") -> Scaling:
+    def of(rows: Tensor, over: Scope = "feature") -> Scaling:
         """Return the mean and the population standard deviation of some rows.
 
         mean = 1/N sum_n x_n,  scale^2 = 1/N sum_n (x_n - mean)^2
@@ -40,7 +42,7 @@ class Scaling:
                 points and features together, the same number for every feature.
 
         Raises:
-            InputError: if there are no points.
+            InputError: if there are no points; on another `over`.
         """
         if rows.ndim < 2 or rows.shape[1] == 0:
             raise InputError(
@@ -49,7 +51,8 @@ class Scaling:
                 "Bring rows to take the mean and the scale of.",
             )
         exact = rows.double()
-        dims = (1,) if over == "feature" else tuple(range(1, rows.ndim))
+        axes = {"feature": (1,), "global": tuple(range(1, rows.ndim))}
+        dims = choose(over, axes, "scope of standardisation")
         mean = exact.mean(dims, keepdim=True)
         scale = exact.std(dims, correction=0, keepdim=True)
         # A column that varies by no more than the rounding of its own numbers is constant. Divided

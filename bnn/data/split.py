@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from bnn.errors import InputError
+from bnn.seeds import as_seeds
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Split:
 
 def random_splits(
     labels: Tensor,
-    ids: Sequence[int],
+    ids: Iterable[int],
     *,
     stratify: bool,
     validation: float = 0.1,
@@ -89,10 +90,10 @@ def random_splits(
         classes: names of the classes for messages, in the order of their numbers.
 
     Raises:
-        InputError: on ids out of range, on too few rows, and, if stratified, on a class too rare
-            to be in all four sets.
+        InputError: on ids out of range or equal, on too few rows, and, if stratified, on a class
+            too rare to be in all four sets.
     """
-    _check_ids(ids)
+    ids = as_ids(ids)
     rows = len(labels)
     shares = {"test": test, "calibration": calibration, "validation": validation}
     sizes = {name: round(share * rows) for name, share in shares.items()}
@@ -109,7 +110,7 @@ def random_splits(
 
 def sized_splits(
     labels: Tensor,
-    ids: Sequence[int],
+    ids: Iterable[int],
     *,
     train: int,
     validation: int,
@@ -130,10 +131,10 @@ def sized_splits(
         classes: names of the classes for messages, in the order of their numbers.
 
     Raises:
-        InputError: on ids out of range, on more rows than there are, on a class too rare to be in
-            every set that is drawn by class.
+        InputError: on ids out of range or equal, on more rows than there are, on a class too rare
+            to be in every set that is drawn by class.
     """
-    _check_ids(ids)
+    ids = as_ids(ids)
     fixed = test.numpy() if isinstance(test, Tensor) else None
     pool = np.arange(len(labels)) if fixed is None else np.setdiff1d(np.arange(len(labels)), fixed)
     sizes = {"calibration": calibration, "validation": validation}
@@ -159,18 +160,25 @@ def sized_splits(
     return _split(drawn, ids)
 
 
-def _split(drawn: Sequence[Mapping[str, np.ndarray]], ids: Sequence[int]) -> Split:
+def _split(drawn: Sequence[Mapping[str, np.ndarray]], ids: tuple[int, ...]) -> Split:
     index = {name: torch.from_numpy(np.stack([d[name] for d in drawn])) for name in drawn[0]}
-    return Split(**index, ids=tuple(ids))
+    return Split(**index, ids=ids)
 
 
-def _check_ids(ids: Sequence[int]) -> None:
+def as_ids(ids: Iterable[int]) -> tuple[int, ...]:
+    """Return the ids of splits as plain numbers, or refuse them."""
+    ids = as_seeds(ids)
     if not ids or min(ids) < 0 or max(ids) >= 2**32:
         raise InputError(
             "at least one split id, each from 0 to 2**32 - 1",
             f"{list(ids)}",
             "Number the splits from zero.",
         )
+    if len(set(ids)) < len(ids):
+        raise InputError(
+            "splits that differ", f"{list(ids)}", "Equal ids draw equal rows: name each id once."
+        )
+    return ids
 
 
 def _draw(

@@ -5,7 +5,7 @@ The table is drawn once, with a fixed seed; the split ids only choose which rows
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ RANGE = (-4.0, 4.0)  # all of them lie in here
 MARGIN = 2.0  # how far the sine's grid goes beyond
 
 
-def two_moons(splits: Sequence[int], points: int = 500, noise: float = 0.2) -> Dataset:
+def two_moons(splits: Iterable[int], points: int = 500, noise: float = 0.2) -> Dataset:
     """Return two half circles of radius 1 that reach into each other.
 
     With t evenly spaced on [0, pi] and e ~ N(0, noise^2) on each coordinate,
@@ -69,7 +69,7 @@ def sine_noise(x: np.ndarray) -> np.ndarray:
     return 0.05 + 0.25 / (1 + np.exp(-x))
 
 
-def sine(splits: Sequence[int], points: int = 400) -> Dataset:
+def sine(splits: Iterable[int], points: int = 400) -> Dataset:
     """Return a sine with a gap in its inputs and noise that grows from left to right.
 
         x uniform on [-4, -1] and [1, 4],    y = sin(2 x) + s(x) e,    e ~ N(0, 1),

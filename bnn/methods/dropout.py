@@ -15,19 +15,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Size, Tensor
+from torch import Size, Tensor, nn
 
 from bnn.errors import InputError
 from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.optimise import Progress, Training, silent, train
 from bnn.posterior import Masks, Posterior
 from bnn.problem import Problem
-from bnn.seeds import Streams
+from bnn.seeds import Streams, as_seeds
 
 
 @dataclass(frozen=True)
 class MCDropout:
-    """Dropout kept on in prediction. A network's own `nn.Dropout` layers keep their own rates."""
+    """Dropout kept on in prediction. A network's own `nn.Dropout` layers keep their own rates.
+
+    It is the only method under which those layers act; for all others they are the identity.
+
+    Raises:
+        InputError: on rates outside [0, 1); in `fit`, on a network without units to leave out, and
+            on dropout inside an attention layer, whose masks cannot be drawn here.
+    """
 
     rate: float = 0.1  # probability that a hidden unit is left out
     input_rate: float = 0.0  # probability that an input is left out
@@ -43,6 +50,7 @@ class MCDropout:
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""
+        seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
         start = problem.initial(seeds)
         masks = self._masks(problem)
@@ -63,9 +71,10 @@ class MCDropout:
             negative_log_likelihood,
             progress,
         )
-        return Posterior(problem, DroppedUnits(fit.parameters, masks), tuple(seeds), fit)
+        return Posterior(problem, DroppedUnits(fit.parameters, masks), seeds, fit)
 
     def _masks(self, problem: Problem) -> UnitMasks:
+        _check_attention(problem.network.network)
         own = problem.network.dropout_rates
         rates = {
             site: own.get(site, self.input_rate if site == "input" else self.rate)
@@ -80,6 +89,16 @@ class MCDropout:
                 "Give it nn.Dropout layers, or set input_rate above zero.",
             )
         return UnitMasks({site: problem.network.mask_shapes[site] for site in rates}, rates)
+
+
+def _check_attention(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        if isinstance(module, nn.MultiheadAttention) and module.dropout > 0:
+            raise InputError(
+                "dropout in nn.Dropout layers alone, where MC dropout can draw its masks",
+                f"dropout={module.dropout} inside MultiheadAttention at {name!r}",
+                "Set it to 0 (module.dropout = 0.0), and drop units by nn.Dropout where wanted.",
+            )
 
 
 def _check_rates(rates: Mapping[str, float]) -> None:

@@ -17,7 +17,7 @@ from bnn.methods.maximum_likelihood import MLE
 from bnn.optimise import Progress, silent
 from bnn.posterior import Atoms, Posterior
 from bnn.problem import Problem
-from bnn.seeds import derived
+from bnn.seeds import as_seeds, derived
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,14 @@ class DeepEnsemble:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if self.members < 1:
-            raise InputError("at least one member", str(self.members), "5 is usual.")
+        if not isinstance(self.members, int) or self.members < 1:
+            raise InputError(
+                "a whole number, at least one member", repr(self.members), "5 is usual."
+            )
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train the members of all seeds at once."""
+        seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
         replicas, members = range(problem.replicas), range(self.members)
         everyone = problem.take([r for r in replicas for _ in members])
@@ -55,4 +58,4 @@ class DeepEnsemble:
                 for r in replicas
             ),
         )
-        return Posterior(problem, Atoms(weights), tuple(seeds), fit)
+        return Posterior(problem, Atoms(weights), seeds, fit)

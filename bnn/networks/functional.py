@@ -51,18 +51,23 @@ class Mask(nn.Module):
 class Functional:
     """A network seen as outputs = f(weights, x, masks).
 
+    The network runs as in evaluation, so a dropout layer is the identity unless masks are given
+    for it, which `MCDropout` alone does: a network with `nn.Dropout` layers is trained without
+    dropout by all other methods.
+
     Arguments:
         network: any module that maps `[points, *features]` to `[points, outputs]`, row by row.
-        example: one standardised row, `[1, *features]`, to learn the shapes from.
+        examples: standardised rows, `[points, *features]`, to learn the shapes from; with two
+            different ones, it is checked that rows do not depend on each other.
 
     Raises:
-        InputError: on batch normalisation (rows of a batch would depend on each other, and its
-            running statistics on the replica), on frozen parameters, on dropout whose masks cannot
-            be inputs, on a batched form that differs from forward, and on inputs that the network
-            does not take.
+        InputError: on batch normalisation and whatever else makes rows of a batch depend on each
+            other, on frozen parameters, on dropout whose masks cannot be inputs, on a forward that
+            vmap cannot batch, on a batched form that differs from forward, and on inputs that the
+            network does not take.
     """
 
-    def __init__(self, network: nn.Module, example: Tensor) -> None:
+    def __init__(self, network: nn.Module, examples: Tensor) -> None:
         _check_supported(network)
         self.network = network
         self.layout = Layout.of(network)
@@ -71,9 +76,11 @@ class Functional:
             for name, module in network.named_modules(remove_duplicate=False)
             if isinstance(module, nn.modules.dropout._DropoutNd)
         }
-        self._module, self.mask_shapes, self.outputs = _shapes(network, example, self.dropout_rates)
-        if isinstance(network, Batched):
-            _check_batched(network, self._module, example)
+        self._module, self.mask_shapes, self.outputs = _shapes(
+            network, examples[:1], self.dropout_rates
+        )
+        self._check_batched(examples)
+        _check_rows(self._module, examples, type(network).__name__)
 
     @property
     def like(self) -> Tensor:
@@ -95,6 +102,28 @@ class Functional:
         over_draws = vmap(single, in_dims=(0, 0, None))
         with _ordinary_attention():
             return vmap(over_draws)(dict(weights), named, x)
+
+    def _check_batched(self, examples: Tensor) -> None:
+        """Refuse a forward that vmap cannot batch, and a batched form that is not forward's."""
+        weights = {name: p.detach()[None, None] for name, p in self._module.named_parameters()}
+        name = type(self.network).__name__
+        with torch.no_grad():
+            try:
+                found = self(weights, examples[None])[0, 0]
+            except Exception as error:  # a user's forward may raise anything
+                raise InputError(
+                    "a network that torch.func.vmap can run, all replicas at once",
+                    f"{name}, which says {_said(error)}",
+                    "In forward, leave out .item(), .numpy(), branches on values, random numbers "
+                    "(nn.Dropout is fine) and recurrent layers.",
+                ) from error
+            gap = _apart(found, self._module(examples))
+        if gap:
+            raise InputError(
+                "a network whose batched form gives what its forward gives",
+                f"{name}, in which they differ by {gap:.1e}",
+                "Override batched together with forward, or derive from nn.Module.",
+            )
 
     def initial(self, seeds: Sequence[int]) -> Tensor:
         """Return each replica's starting weights, `[replicas, parameters]`.
@@ -147,18 +176,29 @@ def _ordinary_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _check_batched(network: Batched, module: nn.Module, example: Tensor) -> None:
-    """Refuse a batched form that computes something else, as in a subclass with its own forward."""
-    weights = {name: p.detach()[None, None] for name, p in module.named_parameters()}
+def _check_rows(module: nn.Module, examples: Tensor, name: str) -> None:
+    """Refuse a network that sees the other rows of a batch."""
     with torch.no_grad():
-        expected, found = module(example), network.batched(weights, example[None], {})[0, 0]
-    gap = (found - expected).abs().max() / expected.abs().max().clamp(min=1)
-    if gap > math.sqrt(torch.finfo(example.dtype).eps):
+        alone = torch.cat([module(row) for row in examples.split(1)])
+        gap = _apart(module(examples), alone)
+    if gap:
         raise InputError(
-            "a network whose batched form gives what its forward gives",
-            f"{type(network).__name__}, in which they differ by {gap:.1e}",
-            "Override batched together with forward, or derive from nn.Module.",
+            "a network whose rows do not depend on each other",
+            f"{name}, which gives a row alone and among others outputs that differ by {gap:.1e}",
+            "In forward, take no mean, maximum or softmax over the first axis, which is the rows.",
         )
+
+
+def _apart(found: Tensor, expected: Tensor) -> float:
+    """Return how far outputs differ, relative to the largest; 0 where rounding explains it."""
+    if found.shape != expected.shape:
+        return math.inf
+    gap = (found - expected).abs().max() / expected.abs().max().clamp(min=1)
+    return gap.item() if gap > 10 * math.sqrt(torch.finfo(found.dtype).eps) else 0.0
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
 
 
 def _reset(name: str, module: nn.Module) -> None:
@@ -203,9 +243,15 @@ def _shapes(
     except Exception as error:  # a user's forward may raise anything
         raise InputError(
             f"a network that takes rows of shape {tuple(example.shape[1:])}",
-            f"{type(network).__name__}, which says {type(error).__name__}: {error}".splitlines()[0],
+            f"{type(network).__name__}, which says {_said(error)}",
             "Match the network's inputs to the data's features.",
         ) from error
+    if not isinstance(out, Tensor):
+        raise InputError(
+            "a network that returns one tensor, [points, outputs]",
+            f"{type(network).__name__}, which returns a {type(out).__name__}",
+            "Return the outputs alone.",
+        )
     if out.ndim != 2 or len(out) != 1:
         raise InputError(
             "a network that maps [points, *features] to [points, outputs]",

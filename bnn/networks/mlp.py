@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import Size, Tensor, nn
 
-from bnn.errors import choose
+from bnn.errors import InputError, choose
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
@@ -28,12 +29,16 @@ class MLP(nn.Module):
         hidden: units of each hidden layer.
         outputs: numbers per row: one logit per class, or a mean (and a log noise scale).
         activation: "relu", "tanh", "silu" or "gelu".
+
+    Raises:
+        InputError: on widths that are not positive whole numbers, on an unknown activation.
     """
 
     def __init__(
         self, inputs: int, hidden: Sequence[int], outputs: int, activation: str = "relu"
     ) -> None:
         super().__init__()
+        _check_widths(inputs, hidden, outputs)
         self.activation = activation
         self._activate = choose(activation, ACTIVATIONS, "activation")
         widths = [inputs, *hidden, outputs]
@@ -78,6 +83,16 @@ class MLP(nn.Module):
     def extra_repr(self) -> str:
         """Name the activation, which has no module of its own."""
         return f"activation={self.activation!r}"
+
+
+def _check_widths(inputs: int, hidden: Sequence[int], outputs: int) -> None:
+    units = [inputs, *hidden, outputs] if isinstance(hidden, Sequence) else []
+    if not units or not all(isinstance(unit, Integral) and unit > 0 for unit in units):
+        raise InputError(
+            "positive whole numbers of inputs, hidden units (a list, one per layer) and outputs",
+            f"MLP({inputs!r}, {hidden!r}, {outputs!r})",
+            "For one hidden layer of 50 units write [50].",
+        )
 
 
 def _affine(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
