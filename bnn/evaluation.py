@@ -62,10 +62,10 @@ def _evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluatio
     )
     batched = dict(_arrays(test, data, others))
     if data.grid is not None:
-        batched |= {
-            f"grid_{name}": value
-            for name, value in _quantities(_predicted(posterior, data.grid, draws))
-        }
+        grid = _predicted(posterior, data.grid, draws)
+        batched |= {f"grid_{name}": value for name, value in _quantities(grid)}
+        if isinstance(grid, NormalMixture):  # the mixture's own interval; it need not be Normal
+            batched |= {"grid_low": grid.quantile(0.025), "grid_high": grid.quantile(0.975)}
     fixed = _pictured(data)
     return [
         Evaluation(

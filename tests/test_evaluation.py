@@ -10,12 +10,13 @@ import torch
 from small import normal, quick, real_targets, two_classes
 
 from bnn import evaluation
-from bnn.data import Dataset
+from bnn.data import Dataset, sine
 from bnn.errors import InputError
 from bnn.evaluation import evaluate
-from bnn.methods import MLE, DeepEnsemble
+from bnn.methods import MLE, DeepEnsemble, MCDropout
 from bnn.metrics.decision import auroc
 from bnn.networks import MLP
+from bnn.optimise import Training
 from bnn.posterior import Atoms, Posterior, predict
 from bnn.predictive import Predictive
 from bnn.problem import Problem
@@ -95,3 +96,14 @@ def test_predictions_that_are_not_finite_are_told_by_row() -> None:
     broken = replace(posterior, family=Atoms(weights))
     with pytest.raises(InputError, match=r"'test'; found NaN or .* in 20 of 20 rows"):
         evaluate(broken, data, 1)
+
+
+def test_the_grid_of_a_regression_has_the_mixtures_own_interval() -> None:
+    data = sine((0,), points=100)
+    posterior = MCDropout(training=Training(epochs=2)).fit(Problem.of(data, MLP(1, [8], 2)), (0,))
+    (found,) = evaluate(posterior, data, draws=20)
+    grid = predict(posterior, data.grid, draws=20)
+    inside = grid.cdf(torch.from_numpy(found.arrays["grid_high"])[None].double()) - grid.cdf(
+        torch.from_numpy(found.arrays["grid_low"])[None].double()
+    )
+    torch.testing.assert_close(inside, torch.full_like(inside, 0.95), atol=1e-5, rtol=0)
