@@ -10,11 +10,15 @@ import typer
 from rich.console import Console
 
 from bnn.data import DATASETS
-from bnn.errors import InputError
+from bnn.errors import InputError, did_you_mean
 from bnn.methods import METHODS
 from bnn.report import page
+from bnn.report.words import count
 from bnn.run import Run, key_of
 from bnn.store import Store
+
+OF_METHOD = {"method", "version", "label", "prior"}  # the settings that methods do not share
+OF_REPLICA = {"seed", "split", "rows"}  # nor replicas
 
 app = typer.Typer(
     add_completion=False,
@@ -34,25 +38,56 @@ def report(
     target = file or Path("reports") / f"{study}.html"
     store = Store(runs)
     page.check_writable(target)
-    found = _latest(store.load(study), store)
-    if not found:
-        raise InputError(f"runs of {study!r} in {str(runs)!r}", "none", "Run the experiment first.")
-    question = found[0].provenance.get("question", "")
-    page.write(target, page.render(study, question, found, store.arrays))
+    every, notes = store.load(study), store.problems(study)
+    if not every:
+        raise InputError(
+            f"runs of {study!r} in {str(runs)!r}",
+            notes[0] if notes else "none",
+            _remedy(study, store),
+        )
+    found = _latest(every, store)
+    if left := len(every) - len(found):
+        notes.append(f"Left out: {count(left, 'run')} of other, earlier settings.")
+    question = str(found[0].provenance.get("question", ""))
+    page.write(target, page.render(study, question, found, store.arrays, notes=notes))
+    for note in notes:
+        typer.echo(note)
     typer.echo(f"Report: {target}")
 
 
+def _remedy(study: str, store: Store) -> str:
+    others = [name for name in store.studies() if name != study]
+    first = "Run the experiment first."
+    return f"{did_you_mean(study, others)} {first}" if others else first
+
+
 def _latest(runs: Sequence[Run], store: Store) -> list[Run]:
-    """Return the runs of each method's latest settings: older ones are another experiment."""
+    """Return each data set's latest runs that may be compared, each method in its latest settings.
 
-    def experiment(run: Run) -> tuple[str, str, str]:
-        replica = dict.fromkeys(("seed", "split", "rows"))
-        return run.dataset, run.method, key_of({**run.settings, **replica})
+    Methods may be compared where they had the same data, network, draws and so on.
+    """
+    ordered = sorted(runs, key=store.saved)
+    shared = {run.dataset: _shared(run) for run in ordered}
+    own = {
+        (run.dataset, run.method): _own(run)
+        for run in ordered
+        if _shared(run) == shared[run.dataset]
+    }
+    return [
+        run
+        for run in runs
+        if _shared(run) == shared[run.dataset] and _own(run) == own[run.dataset, run.method]
+    ]
 
-    latest = {}
-    for run in sorted(runs, key=store.saved):
-        latest[run.dataset, run.method] = experiment(run)
-    return [run for run in runs if experiment(run) == latest[run.dataset, run.method]]
+
+def _shared(run: Run) -> str:
+    """Return what a run has in common with those of other methods."""
+    return key_of({k: v for k, v in run.settings.items() if k not in OF_METHOD | OF_REPLICA})
+
+
+def _own(run: Run) -> str:
+    """Return what a run has in common with other replicas."""
+    return key_of({k: v for k, v in run.settings.items() if k not in OF_REPLICA})
 
 
 @app.command()

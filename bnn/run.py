@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -80,14 +82,17 @@ class Run:
     message: str  # why a run did not finish, or what to know about one that did
     settings: Mapping[str, Any]  # method, network, prior, likelihood, draws, dtype, data hash
     scores: Mapping[str, Score] = field(default_factory=dict)
-    diagnostics: Mapping[str, float] = field(default_factory=dict)
     curve: Curve = field(default_factory=Curve)
     cost: Cost | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)  # versions, command, data source
 
     def to_json(self) -> str:
-        """Return the run as JSON text, keys sorted, so that equal runs are equal bytes."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, sort_keys=True)
+        """Return the run as JSON text, keys sorted, so that equal runs are equal bytes.
+
+        JSON knows no infinity and no NaN: both are written as null, and a null number reads as NaN.
+        """
+        fields = _strict({"schema": SCHEMA, **asdict(self)})
+        return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False)
 
     @staticmethod
     def from_json(text: str) -> Run:
@@ -101,8 +106,8 @@ class Run:
             fields = json.loads(text)
             schema = int(fields.pop("schema"))
             if schema <= SCHEMA:
-                return _from_fields(fields)
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+                return _typed(Run, fields)
+        except (ValueError, KeyError, AttributeError, TypeError, ArithmeticError) as error:
             raise NoRun(
                 "a run written by bnn", f"text that is none ({error!r})", "Delete the file."
             ) from error
@@ -113,17 +118,34 @@ class Run:
         )
 
 
-def _from_fields(fields: dict[str, Any]) -> Run:
-    curve: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in fields["curve"].items()
-    }
-    parts: dict[str, Any] = {
-        "scores": {name: Score(**score) for name, score in fields["scores"].items()},
-        "curve": Curve(**curve),
-        "cost": Cost(**fields["cost"]) if fields["cost"] else None,
-    }
-    return Run(**{**fields, **parts})
+def _strict(found: Any) -> Any:
+    """Return plain data with None for the numbers that JSON does not know."""
+    if isinstance(found, Mapping):
+        return {name: _strict(value) for name, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_strict(value) for value in found]
+    return None if isinstance(found, float) and not math.isfinite(found) else found
+
+
+def _typed(kind: Any, found: Any) -> Any:
+    """Return plain data as what a field is declared to be, or raise TypeError."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(found, dict):
+        hints = get_type_hints(kind)
+        if found.keys() != hints.keys():
+            raise TypeError(f"fields {sorted(found.keys() ^ hints.keys())} missing or unknown")
+        return kind(**{name: _typed(hints[name], value) for name, value in found.items()})
+    if origin is Mapping and isinstance(found, dict):
+        return {name: _typed(parts[1], value) for name, value in found.items()}
+    if origin is tuple and isinstance(found, list):
+        return tuple(_typed(parts[0], value) for value in found)
+    if origin is UnionType:  # of something and None
+        return None if found is None and NoneType in parts else _typed(parts[0], found)
+    if kind is float and (found is None or type(found) in (int, float)):
+        return math.nan if found is None else float(found)
+    if kind is Any or type(found) is kind or (origin is Literal and found in parts):
+        return found
+    raise TypeError(f"{kind} expected, {str(found)[:40]!r} found")
 
 
 def key_of(settings: Mapping[str, Any]) -> str:

@@ -20,7 +20,10 @@ import contextlib
 import os
 import re
 import secrets
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -35,6 +38,8 @@ from bnn.run import Arrays, NoRun, Run
 FOLDER_NAME = re.compile(r"\w[\w .+-]{0,99}", re.ASCII)
 STALE = 3600.0  # seconds after which a temporary file has lost its writer; saving takes far less
 OWN_ROWS = ("train", "unseen", "grid")  # all other conditions are the test rows, disturbed
+READING = "Check its permissions, or name another folder with --runs."
+WRITING = "Free some space or name another folder with --runs; the runs there are unharmed."
 AXES = {"probs": ("class",), "x": ("feature",)}  # after the points; most quantities have no more
 
 
@@ -58,23 +63,31 @@ class Store:
             InputError: if the folder cannot be written or the disk is full.
         """
         place = self._file(run.study, run.key, ".json")
-        if place.exists():
-            return False
-        try:
+        with _told(f"to write a run to {str(place.parent)!r}", WRITING):
+            if place.exists():
+                return False
             place.parent.mkdir(parents=True, exist_ok=True)
             if arrays:
-                _write_once(place.with_suffix(".nc"), _to_netcdf(arrays))
-            return _write_once(place, run.to_json().encode())
-        except OSError as error:
-            raise InputError(
-                f"to write a run to {str(place.parent)!r}",
-                error.strerror or str(error),
-                "Free some space or name another folder with --runs; the runs there are unharmed.",
-            ) from error
+                write_whole(place.with_suffix(".nc"), _to_netcdf(arrays))
+            return write_whole(place, run.to_json().encode())
 
-    def has(self, study: str, key: str) -> bool:
-        """Return whether a run is there, whatever its status."""
-        return self._file(study, key, ".json").exists()
+    def check_writable(self) -> None:
+        """Make sure before long work that runs can be saved after it.
+
+        Raises:
+            InputError: if they cannot.
+        """
+        with _told(f"to write runs to {str(self.folder)!r}", WRITING):
+            check_folder(self.folder)
+
+    def studies(self) -> list[str]:
+        """Return the names of the studies that have a folder here.
+
+        Raises:
+            InputError: if the folder is unreadable.
+        """
+        with _told(f"to read {str(self.folder)!r}", READING):
+            return [path.name for path in _listing(self.folder) if path.is_dir()]
 
     def load(self, study: str) -> list[Run]:
         """Return the runs of a study by data set, method, split and seed.
@@ -100,7 +113,7 @@ class Store:
             return _from_netcdf(path)
         except FileNotFoundError:
             return {}
-        except (OSError, KeyError, RuntimeError) as error:
+        except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise InputError(
                 f"the arrays of a run in {str(path)!r}",
                 f"a file that cannot be read ({error})",
@@ -108,13 +121,25 @@ class Store:
             ) from error
 
     def saved(self, run: Run) -> float:
-        """Return when a run was saved, seconds since the epoch."""
-        return self._file(run.study, run.key, ".json").stat().st_mtime
+        """Return when a run was saved, seconds since the epoch.
+
+        Raises:
+            InputError: if it is not there, or the folder is unreadable.
+        """
+        path = self._file(run.study, run.key, ".json")
+        with _told(f"to read {str(path)!r}", READING):
+            return path.stat().st_mtime
 
     def discard(self, study: str, key: str) -> None:
-        """Forget a run: first its commit mark, then its arrays."""
+        """Forget a run: first its commit mark, then its arrays.
+
+        Raises:
+            InputError: if the folder cannot be written.
+        """
         for suffix in (".json", ".nc"):
-            self._file(study, key, suffix).unlink(missing_ok=True)
+            path = self._file(study, key, suffix)
+            with _told(f"to remove {str(path)!r}", READING):
+                path.unlink(missing_ok=True)
 
     def _file(self, study: str, key: str, suffix: str) -> Path:
         for name in (study, key):
@@ -129,9 +154,11 @@ class Store:
     def _read(self, study: str) -> list[Run | str]:
         """Return what each .json of a study holds: a run, or a sentence on why it is none."""
         folder = self._file(study, "any", "").parent
-        _sweep(folder)
         found: list[Run | str] = []
-        for path in sorted(folder.glob("*.json")):
+        with _told(f"to read {str(folder)!r}", READING):
+            paths = _listing(folder)
+        _sweep(paths)
+        for path in (path for path in paths if path.suffix == ".json"):
             try:
                 run = Run.from_json(path.read_bytes().decode())
                 named = (run.study, run.key) == (study, path.stem)
@@ -141,25 +168,59 @@ class Store:
             except FileNotFoundError:  # discarded since it was listed
                 continue
             except OSError as error:
-                raise InputError(
-                    f"to read {str(path)!r}", error.strerror or str(error), "Check its permissions."
-                ) from error
+                raise _refusal(f"to read {str(path)!r}", error, READING) from error
         return found
 
 
-def _write_once(path: Path, content: bytes | memoryview) -> bool:
-    """Write a file that appears whole or not at all; return False if it was there already."""
+def _refusal(expected: str, error: OSError, remedy: str) -> InputError:
+    return InputError(expected, error.strerror or str(error), remedy)
+
+
+@contextmanager
+def _told(expected: str, remedy: str) -> Iterator[None]:
+    """Tell what the system refuses inside the block in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise _refusal(expected, error, remedy) from error
+
+
+def _listing(folder: Path) -> list[Path]:
+    """Return what lies in a folder, nothing where there is none."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that a folder is there and takes files, or raise OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def write_whole(path: Path, content: bytes | memoryview, *, replace: bool = False) -> bool:
+    """Write a file that appears whole or not at all, in the place of another only if asked.
+
+    Returns:
+        Whether it was written: False if a file was there already.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        _give_name(temporary, path)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            _give_name(temporary, path)
     except FileExistsError:
         return False
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
     return True
 
@@ -185,9 +246,9 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _sweep(folder: Path) -> None:
+def _sweep(paths: list[Path]) -> None:
     """Remove the temporary files of writers that were killed."""
-    for path in folder.glob(".*.tmp"):
+    for path in (p for p in paths if p.name.startswith(".") and p.suffix == ".tmp"):
         with contextlib.suppress(OSError):  # gone already, or not ours to remove
             if time.time() - path.stat().st_mtime > STALE:
                 path.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
@@ -45,10 +46,17 @@ def table(runs: Sequence[Run], methods: Sequence[str]) -> Table:
 
 
 def _cell(runs: Sequence[Run], name: str) -> str:
-    if not runs:
+    found = _values(runs, name)
+    if not found:
         return "–"
-    found = summary([run.scores[name].value for run in runs])
+    if not np.isfinite(found).all():
+        return f"{np.mean(found):.3f}"
+    mean, sd = summary(found).mean, summary(found).sd
     if name == "ece":  # never without what a calibrated model would score
-        null = summary([run.scores["ece_null"].value for run in runs])
-        return f"{found.mean:.3f} ({null.mean:.3f})"
-    return f"{found.mean:.3f}" if found.sd is None else f"{found.mean:.3f} ± {found.sd:.3f}"
+        null = _values(runs, "ece_null")
+        return f"{mean:.3f} ({np.mean(null):.3f})" if null else f"{mean:.3f} (unknown)"
+    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
+
+
+def _values(runs: Sequence[Run], name: str) -> list[float]:
+    return [run.scores[name].value for run in runs if name in run.scores]

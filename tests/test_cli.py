@@ -1,15 +1,16 @@
 """The bnn command."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from bnn import METHODS, MLE, MLP, Training
+from bnn import MAP, METHODS, MLE, MLP, Training
 from bnn.batch import Batch
 from bnn.cli import app, main
-from bnn.data import DATASETS, two_moons
+from bnn.data import DATASETS, Dataset, two_moons
 from bnn.priors import Normal
 from bnn.store import Store
 
@@ -32,33 +33,68 @@ def test_a_report_without_runs_ends_in_one_sentence(
     assert "Run the experiment first." in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_report_takes_the_latest_settings_of_each_method(
+def save(store: Store, batch: Batch, when: float) -> None:
+    for run, arrays in batch.runs():
+        store.save(run, arrays)
+        os.utime(store.folder / batch.study / f"{run.key}.json", (when, when))
+
+
+def a_batch(data: Dataset, epochs: int = 1) -> Batch:
+    return Batch(
+        study="moons",
+        dataset="two_moons",
+        data=data,
+        network=MLP(2, [4], 2),
+        prior=Normal(1.0),
+        likelihood=None,
+        method=MLE(Training(epochs=epochs)),
+        seeds=(0, 1),
+        design="resplit",
+        draws=5,
+        provenance={"question": "Does it work?"},
+    )
+
+
+def test_a_report_takes_the_latest_runs_that_may_be_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data = two_moons((0, 1), points=120)
-    store = Store(tmp_path / "runs")
-    saved = []
-    for epochs in (1, 2):
-        method = MLE(Training(epochs=epochs))
-        batch = Batch(
-            "moons",
-            "two_moons",
-            data,
-            MLP(2, [4], 2),
-            Normal(1.0),
-            None,
-            method,
-            (0, 1),
-            "resplit",
-            5,
-        )
-        for run, arrays in batch.runs():
-            store.save(run, arrays)
-            saved.append(run)
-            os.utime(tmp_path / "runs" / "moons" / f"{run.key}.json", (epochs, epochs))
-    assert CliRunner().invoke(app, ["report", "moons"]).exit_code == 0
-    page = (tmp_path / "reports" / "moons.html").read_text()
+    store = Store(Path("runs"))
+    old = a_batch(data)
+    save(store, old, 1)
+    save(store, replace(old, method=MAP(Training(epochs=1)), network=MLP(2, [5], 2)), 2)
+    save(store, replace(old, method=MLE(Training(epochs=2)), network=MLP(2, [5], 2)), 3)
+    save(store, replace(old, method=MLE(Training(epochs=3)), network=MLP(2, [5], 2)), 4)
+    done = CliRunner().invoke(app, ["report", "moons"])
+    assert done.exit_code == 0
+    page = Path("reports/moons.html").read_text()
+    assert "4 of 4 runs finished" in page  # MAP and MLE with five units
+    assert "epochs=3" in page
+    assert "epochs=2," not in page
+    for text in (done.output, page):
+        assert "Left out: 4 runs of other, earlier settings." in text
+
+
+def test_damage_is_told_and_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(Path("runs"))
+    batch = a_batch(two_moons((0, 1), points=120))
+    save(store, batch, 1)
+    Path("runs/moons/torn.json").write_text("{")
+    (Path("runs/moons") / f"{batch.keys[0]}.nc").write_bytes(b"torn")
+    done = CliRunner().invoke(app, ["report", "moons"])
+    assert done.exit_code == 0
+    page = Path("reports/moons.html").read_text()
     assert "2 of 2 runs finished" in page
-    assert "epochs=2" in page
-    assert "epochs=1," not in page
+    assert "Damaged: " in page
+    assert "torn.json" in page
+    assert "torn.json" in done.output
+
+
+def test_a_study_misspelt_is_guessed(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    done = CliRunner().invoke(
+        app, ["report", "Tiny", "--runs", str(tmp_path), "--report", str(tmp_path / "x.html")]
+    )
+    assert "Did you mean 'tiny'?" in str(done.exception)

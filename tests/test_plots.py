@@ -50,7 +50,7 @@ def every_figure():
         "entropy": plots.entropy({"test": x, "unseen": x + 0.5}, 8),
         "probability": plots.probability(grid, probs, *train),
         "doubt": plots.doubt(grid, probs[:, 0] * 0.6, 2, *train),
-        "bands": plots.bands(x, x, x, x / 2, truth=x, data=(x, x)),
+        "bands": plots.bands(x, x, x / 2, interval=(x - 2, x + 2), truth=x, data=(x, x)),
         "curves": plots.curves([Curve((1, 2), (1.0, 0.5), (1.0, 0.7), 2)]),
         "differences": plots.differences({"map": (0.0, -1.0, 1.0), "new": (1.0, 0.5, 1.5)}),
         "cost": plots.cost({"mle": (1.0, 0.5, 0.1), "map": (2.0, 0.4, float("nan"))}),
@@ -171,7 +171,7 @@ def test_given_axes_are_used_and_returned():
         lambda ax: plots.entropy({"test": x}, ax=ax),
         lambda ax: plots.probability(grid, probs, ax=ax),
         lambda ax: plots.doubt(grid, probs[:, 0], 2, ax=ax),
-        lambda ax: plots.bands(x, x, x, x, ax=ax),
+        lambda ax: plots.bands(x, x, x, ax=ax),
         lambda ax: plots.curves([], ax=ax),
         lambda ax: plots.differences({}, ax=ax),
         lambda ax: plots.cost({}, ax=ax),
@@ -210,13 +210,20 @@ def test_a_curve_that_is_never_finite_draws_nothing():
     assert all(len(line.get_xdata()) == 0 for line in ax.lines)
 
 
-def test_bands_add_variances_not_standard_deviations():
-    x = np.array([1.0, 0.0])
-    ax = plots.bands(x, np.zeros(2), np.full(2, 3.0), np.full(2, 4.0))
-    outer, inner = (part.get_paths()[0].get_extents() for part in ax.collections)
-    assert outer.y1 == pytest.approx(1.96 * 5.0)
-    assert inner.y1 == pytest.approx(1.96 * 4.0)
+def test_bands_show_the_weights_and_the_quantiles_that_are_given():
+    x, zero, four = np.array([1.0, 0.0]), np.zeros(2), np.full(2, 4.0)
+    ax = plots.bands(x, zero, four, interval=(np.array([-9.0, -5.0]), np.array([20.0, 30.0])))
+    outer, inner = (part.get_paths()[0] for part in ax.collections)
+    assert inner.get_extents().y1 == 2 * 4.0
+    assert (outer.get_extents().y0, outer.get_extents().y1) == (-9.0, 30.0)
+    assert [0.0, 30.0] in outer.vertices.tolist()  # sorted with the inputs
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [0.0, 1.0])
+
+
+def test_bands_claim_no_coverage_without_quantiles():
+    ax = plots.bands(np.arange(2.0), np.zeros(2), np.ones(2))
+    assert len(ax.collections) == 1
+    assert not any("95" in text.get_text() for text in ax.get_legend().get_texts())
 
 
 def test_the_surface_has_each_value_in_its_place_whatever_the_order_of_the_grid():

@@ -131,6 +131,8 @@ def grid(task, quality, rng):
             "grid_mean": np.sin(x) * quality,
             "grid_noise_sd": np.full(40, 0.2),
             "grid_weight_sd": 0.1 * np.abs(x),
+            "grid_low": np.sin(x) * quality - 0.5 - 0.2 * np.abs(x),
+            "grid_high": np.sin(x) * quality + 0.5 + 0.2 * np.abs(x),
             "train_x": data[:, None],
             "train_y": np.sin(data),
         }
@@ -361,6 +363,40 @@ def test_the_standard_error_fits_the_design():
     assert standard_error(scores, sd, "resplit", None) is None
     agreed = standard_error(scores, 0.0, "resplit", 0.25)  # as if each had its own test points
     assert agreed == pytest.approx(math.sqrt(0.125) * math.sqrt(0.75))
+    shared = standard_error(scores, sd, "resplit", 0.25, shared=True)
+    assert shared == pytest.approx(math.sqrt(0.5 * 0.75 + 0.125))
+
+
+def test_rows_that_all_replicas_share_keep_their_error():
+    runs, stored = make(5)
+    areas = [Score(0.9 + 0.001 * (r.seed - 2), 0.05) for r in runs]
+    scores = [{**r.scores, "auroc_entropy@unseen": a} for r, a in zip(runs, areas, strict=True)]
+    known = [replace(r, scores=some) for r, some in zip(runs, scores, strict=True)]
+    table = see(render(known, stored)).table("AUROC")
+    column = table["Method"].index("unseen|higher is better")
+    error = math.hypot(
+        0.05, np.std([a.value for a in areas[:5]], ddof=1) * math.sqrt(1 / 5 + 1 / 3)
+    )
+    assert table["MAP"][column].startswith(with_error(0.9, error) + "|")
+
+
+def test_strange_rows_are_told_apart_by_three_measures_in_a_fixed_order():
+    runs, stored = make(2)
+    for name in ("auroc_expected_entropy@unseen", "auroc_mutual_information@unseen"):
+        runs = [replace(r, scores={k: v for k, v in r.scores.items() if k != name}) for r in runs]
+    more = {"auroc_expected_entropy@unseen": Score(0.75)}
+    known = [replace(r, scores={**r.scores, **more}) for r in runs]
+    for some, expected in ((runs, "–"), (known, "0.750")):
+        table = see(render(some, stored)).table("AUROC")
+        cell = table["MAP"][table["Method"].index("unseen|higher is better")]
+        assert cell.split("|")[1:] == [expected, "–"]
+
+
+def test_what_a_calibrated_model_would_show_is_of_one_replica():
+    for seeds, end in ((1, ""), (2, " of one replica")):
+        table = see(render(*make(seeds))).table("Scores on")
+        cell = table["MAP"][table["Method"].index("Calibration error (15 bins)")]
+        assert re.search(rf"95 % < [\d.]+{end}(\||$)", cell)
 
 
 # What the page says.
@@ -543,6 +579,14 @@ def test_a_note_stands_before_the_answer():
     assert 0 < text.index("A quick look.") < text.index('class="answer"')
 
 
+def test_the_runs_own_notes_are_told_once():
+    runs, stored = make(2)
+    noted = [replace(r, provenance={**r.provenance, "note": "Too few."}) for r in runs]
+    text = render(noted, stored, notes=["Too few."])
+    assert text.count("Too few.") == 1
+    assert text.index("Too few.") < text.index('class="answer"')
+
+
 # Little, broken or odd.
 
 
@@ -581,6 +625,22 @@ def test_one_replica_says_so():
     cells = seen.table("Negative log-likelihood: diff")["Deep ensemble"]
     assert cells[2] == "–"  # no naive interval from one replica
     assert "sd" not in seen.table("Scores")["MAP"][0]
+
+
+def test_arrays_that_are_damaged_are_told_and_the_page_is_made():
+    runs, stored = make(2)
+
+    def lookup(run):
+        if run.key == runs[0].key:
+            raise InputError("the arrays of a run", "a torn file", "Delete it.")
+        return stored[run.key]
+
+    seen = see(page.render("made-up", "Is it so?", runs, lookup))
+    row = seen.table("Remarks on finished runs")["MLE (cross-entropy)"]
+    assert row[1] == "0|split 0"
+    assert row[3] == "Damaged: Expected the arrays of a run; found a torn file. Delete it."
+    assert "arrays of 1 finished run are missing" in seen.words
+    assert seen.table("Negative log-likelihood: diff")["MAP"][4].endswith("of 1")
 
 
 def test_arrays_that_are_gone_are_told_and_the_scores_stay():
@@ -786,10 +846,13 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, act):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    playwright = pytest.importorskip(
+        "playwright.sync_api",
+        reason="no browser tests: playwright is not installed (pip install playwright)",
+    )
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
-        pytest.skip("there is no chromium to look at the page with")
+        pytest.skip("no browser tests: no chromium in the PATH")
     with playwright.sync_playwright() as driver:
         instance = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield instance

@@ -17,6 +17,7 @@ from bnn.statistics import Design, Difference, holm, paired_difference, summary
 
 AGREEMENT = 1e-9  # replicas that differ by less, relatively, differ by rounding only
 POINTWISE = {"nll": "test_nll", "brier": "test_brier", "crps": "test_crps"}  # the proper scores
+SHARED = {"unseen"}  # conditions whose rows are the same in every replica
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,18 @@ def value(group: Group, method: str, name: str) -> Value | None:
     sd = total.sd
     if sd is not None and sd <= AGREEMENT * abs(total.mean):
         sd = 0.0
-    error = standard_error(found, sd, group.design, ratio)
+    shared = name.partition("@")[2] in SHARED
+    error = standard_error(found, sd, group.design, ratio, shared=shared)
     return Value(total.mean, error, sd, point_error, draw_error, total.n)
 
 
 def standard_error(
-    scores: Sequence[Score], sd: float | None, design: Design, ratio: float | None
+    scores: Sequence[Score],
+    sd: float | None,
+    design: Design,
+    ratio: float | None,
+    *,
+    shared: bool = False,
 ) -> float | None:
     """Return the standard error of a mean over replicas, as the design allows it.
 
@@ -61,7 +68,8 @@ def standard_error(
 
     Splits share rows, and a fixed split's test points are the same in each replica: neither error
     vanishes however many replicas there are. Where all replicas agree, sd gives way to the error
-    over test points, lest agreement pass for certainty.
+    over test points, lest agreement pass for certainty. Rows that all replicas share although
+    their splits differ add their error as a fixed split does.
 
     Reference: Nadeau and Bengio (2003), https://doi.org/10.1023/A:1024068626366
     """
@@ -70,9 +78,10 @@ def standard_error(
         return points
     if design == "resplit":
         spread = sd or points
-        return (
-            None if ratio is None or spread is None else spread * math.sqrt(1 / len(scores) + ratio)
-        )
+        if ratio is None or spread is None:
+            return None
+        error = spread * math.sqrt(1 / len(scores) + ratio)
+        return math.hypot(error, points or 0.0) if shared else error
     return None if points is None else math.hypot(sd / math.sqrt(len(scores)), points)
 
 

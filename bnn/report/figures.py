@@ -153,20 +153,23 @@ def _bands(
     group: Group, method: str, arrays: Mapping[str, np.ndarray], inputs: np.ndarray
 ) -> Figure:
     label, x = group.labels[method], inputs[:, 0]
-    parts = [arrays[f"grid_{name}"] for name in ("mean", "noise_sd", "weight_sd")]
+    mean, weight_sd = arrays["grid_mean"], arrays["grid_weight_sd"]
+    ends = arrays.get("grid_low"), arrays.get("grid_high")
+    interval = None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
     data, share = None, ""
     if "train_x" in arrays and "train_y" in arrays:
         data = arrays["train_x"].reshape(len(arrays["train_y"]), -1)[:, 0], arrays["train_y"]
     inside = np.ones(len(x), bool) if data is None else (x >= data[0].min()) & (x <= data[0].max())
-    if not parts[2].any():
+    if not weight_sd.any():
         share = "One network: it has no doubt about its weights anywhere."
     elif inside.any() and not inside.all():
-        within, beyond = parts[2][inside].mean(), parts[2][~inside].mean()
+        within, beyond = weight_sd[inside].mean(), weight_sd[~inside].mean()
         share = (
             "Standard deviation from the weights:"
             f" {within:.2g} on average within the data, {beyond:.2g} beyond."
         )
-    ax = plots.bands(x, *parts, truth=arrays.get("grid_truth"), data=data, title=label)
+    truth = arrays.get("grid_truth")
+    ax = plots.bands(x, mean, weight_sd, interval=interval, truth=truth, data=data, title=label)
     title = f"Prediction with its doubt, {label} on {group.dataset}"
     return Figure(method, (drawing(ax, title, share),), share)
 

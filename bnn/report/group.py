@@ -66,7 +66,7 @@ class Group:
     @cached_property
     def _arrays(self) -> dict[str, Arrays]:
         done = [run for run in self.runs if run.status == "finished"]
-        return {run.key: _light(self.lookup(run)) for run in done}
+        return {run.key: light(self.lookup(run)) for run in done}
 
     def arrays(self, method: str) -> list[Arrays]:
         """Return the arrays of a method's finished runs, without the draws, which are large."""
@@ -108,7 +108,8 @@ def labels_of(runs: Sequence[Run]) -> dict[str, str]:
     return {m: f"{label} ({short(m)})" if label in shared else label for m, label in labels.items()}
 
 
-def _light(arrays: Arrays) -> Arrays:
+def light(arrays: Arrays) -> Arrays:
+    """Return the arrays of a run without its draws, which are large and in no figure."""
     return {name: value for name, value in arrays.items() if name != "test_draw_log_prob"}
 
 

@@ -8,13 +8,11 @@ autoescape. The same runs give the same bytes.
 from __future__ import annotations
 
 import base64
-import contextlib
 import errno
 import hashlib
 import os
-import secrets
-import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import NoReturn
@@ -25,10 +23,11 @@ from markupsafe import Markup
 from bnn.errors import InputError
 from bnn.plots.style import visible
 from bnn.report import facts, figures, sections, tables
-from bnn.report.group import Lookup, groups
+from bnn.report.group import Lookup, groups, light
 from bnn.report.headline import headline
 from bnn.report.words import short
-from bnn.run import Run
+from bnn.run import Arrays, Run
+from bnn.store import check_folder, write_whole
 
 
 def render(
@@ -46,12 +45,15 @@ def render(
         title: the study's name.
         question: what it asks, one sentence.
         runs: all of the study, in any order; those that did not finish are listed as such.
-        arrays: finds the arrays of a run, as `Store.arrays` does.
+        arrays: finds the arrays of a run, as `Store.arrays` does; where it raises InputError, the
+            run is shown without them and with a remark.
         baseline: the method that the others are compared with.
-        notes: what else a reader must know first, such as that this was a quick look.
+        notes: what else a reader must know first, beside what the runs' own provenance notes.
     """
-    runs = sorted(runs, key=lambda r: (r.dataset, r.design, r.method, r.split, r.seed, r.key))
-    parts = list(groups(runs, baseline, arrays))
+    ordered = sorted(runs, key=lambda r: (r.dataset, r.design, r.method, r.split, r.seed, r.key))
+    runs, found = _opened(ordered, arrays)
+    parts = list(groups(runs, baseline, lambda run: found[run.key]))
+    told = [str(run.provenance["note"]) for run in runs if run.provenance.get("note")]
     style, script = (own(name) for name in ("style.css", "script.js"))
     return template("template.html").render(
         title=short(title),
@@ -61,7 +63,7 @@ def render(
         sections=[sections.section(group, f"data-{n}", parts) for n, group in enumerate(parts, 1)],
         unfinished=tables.unfinished(runs),
         remarks=tables.remarks(runs),
-        notes=notes,
+        notes=list(dict.fromkeys([*notes, *told])),
         limits=facts.limits(parts),
         facts=facts.facts(runs),
         sources=facts.sources(parts),
@@ -72,25 +74,31 @@ def render(
     )
 
 
+def _opened(runs: Sequence[Run], arrays: Lookup) -> tuple[list[Run], dict[str, Arrays]]:
+    """Return the runs and their arrays by key; a run whose arrays are damaged says so."""
+    told, found = [], {}
+    for run in runs:
+        try:
+            found[run.key] = light(arrays(run)) if run.status == "finished" else {}
+        except InputError as error:
+            found[run.key] = {}
+            run = replace(run, message="; ".join(filter(None, (run.message, f"Damaged: {error}"))))
+        told.append(run)
+    return told, found
+
+
 def write(path: Path, html: str) -> None:
     """Write a page whole or not at all.
 
     Raises:
         InputError: if the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    content = html.encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(html)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, content, replace=True)
     except OSError as error:
         _refuse(path, error)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:
@@ -100,11 +108,9 @@ def check_writable(path: Path) -> None:
         InputError: if it cannot.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_folder(path.parent)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
     except OSError as error:
         _refuse(path, error)
 

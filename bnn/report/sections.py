@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bnn import plots
-from bnn.report import figures, tables
+from bnn.report import figures, shift, tables
 from bnn.report.compare import POINTWISE, cost_ratio, differences, seconds, value
 from bnn.report.figures import Figure
 from bnn.report.group import Group
@@ -69,7 +69,7 @@ def _parts(group: Group) -> Iterator[Part]:
         [entropy] if entropy else [],
         list(figures.entropies(group)),
     )
-    yield Part("Under shift, and on unseen rows", [SHIFT], list(tables.conditions(group)))
+    yield Part("Under shift, and on unseen rows", [SHIFT], list(shift.conditions(group)))
     kind = "pairs" if group.task == "classification" else ""
     yield Part(
         "Predictions, pictured",
@@ -100,15 +100,17 @@ ENTROPY = (
 )
 SHIFT = (
     "AUROC is the probability that a strange row looks more uncertain than a test row: 0.5 is"
-    " chance, 1 is perfect. ± is the standard error."
+    " chance, 1 is perfect. ± is the standard error. Unseen rows are the same in every replica, so"
+    " the error of their sampling does not shrink with the number of replicas."
 )
 PICTURES = {
     "classification": (
         "The first replica of each method. The line is where both classes are equally probable."
     ),
     "regression": (
-        "The first replica of each method. Dark: doubt about the weights; light: with the noise,"
-        " 95 % of either. Dots are training rows."
+        "The first replica of each method. Dark: two standard deviations over draws of the"
+        " weights, either side of the mean. Light, where it is drawn: the predictive distribution,"
+        " noise included, from its 2.5 % to its 97.5 % quantile. Dots are training rows."
     ),
 }
 TRAINING = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,6 +134,8 @@ def _null(group: Group, method: str) -> list[str]:
     if null is None:
         return ["null unknown"]
     reach = f", 95 % < {number(top.mean, 2)}" if top else ""
+    if top and top.n > 1:  # the mean over replicas varies less
+        reach += " of one replica"
     return [f"if calibrated {number(null.mean, 2)}{reach}"]
 
 
@@ -192,43 +194,6 @@ def _difference(difference: Difference | None, better: str | None, why: str) -> 
         numeric(f"{d.wins if better == 'lower' else d.losses} of {d.replicas}", d.wins),
         textual(verdict(d, better)),
     ]
-
-
-def conditions(group: Group) -> Iterator[Table]:
-    """Yield how each method fares on shifted and unseen rows."""
-    order = [c for c in group.conditions if c != "test"]
-    present = {n for m in group.finished for run in group.of(m) for n in run.scores if "@" in n}
-    order += sorted({n.partition("@")[2] for n in present} - set(order))
-    pairs = (
-        ("nll", "accuracy", "Negative log-likelihood under shift, accuracy below"),
-        ("nll", "rmse", "Negative log-likelihood under shift, root mean squared error below"),
-        ("auroc_entropy", "auroc_mutual_information",
-         "AUROC of telling these rows from test rows by entropy, by mutual information below"),
-    )  # fmt: skip
-    for first, second, title in pairs:
-        shown = [c for c in order if f"{first}@{c}" in present]
-        if not shown or (first == "nll" and not any(f"{second}@{c}" in present for c in shown)):
-            continue
-        before = ["test"] if first == "nll" else []
-        rows = [
-            Row(
-                group.labels[m],
-                [_at(group, m, first, second, c) for c in (*before, *shown)],
-                m,
-            )
-            for m in group.finished
-        ]
-        columns = [head(first, short(c)) for c in (*before, *shown)]
-        yield Table(title, "Method", columns, rows)
-
-
-def _at(group: Group, method: str, first: str, second: str, condition: str) -> Cell:
-    names = [n if condition == "test" else f"{n}@{condition}" for n in (first, second)]
-    main, other = (value(group, method, name) for name in names)
-    if main is None:
-        return NOTHING
-    below = DASH if other is None else with_error(other.mean, other.error)
-    return numeric(with_error(main.mean, main.error), main.mean, below)
 
 
 def costs(group: Group) -> Table | None:
