@@ -582,9 +582,10 @@ def test_a_note_stands_before_the_answer():
 def test_the_runs_own_notes_are_told_once():
     runs, stored = make(2)
     noted = [replace(r, provenance={**r.provenance, "note": "Too few."}) for r in runs]
-    text = render(noted, stored, notes=["Too few."])
-    assert text.count("Too few.") == 1
-    assert text.index("Too few.") < text.index('class="answer"')
+    for notes in ((), ("Too few.",)):
+        text = render(noted, stored, notes=notes)
+        assert text.count("Too few.") == 1
+        assert text.index("Too few.") < text.index('class="answer"')
 
 
 # Little, broken or odd.
