@@ -35,7 +35,7 @@ from bnn.table import table
 
 QUICK_SEEDS = 3
 QUICK_DRAWS = 30
-QUICK_NOTE = "A quick look: {} replicas and {} draws are too few for conclusions."
+QUICK_NOTE = "A quick look: so few replicas and draws are too few for conclusions."
 
 T = TypeVar("T")
 
@@ -167,7 +167,7 @@ def command_line(study: Study) -> None:
                 workers=_workers(device) if workers is None else workers,
                 device=device,
                 fresh=fresh,
-                note=QUICK_NOTE.format(chosen.seeds, chosen.draws) if quick else "",
+                note=QUICK_NOTE if quick else "",
                 console=console,
             )
         except InputError as error:
@@ -203,6 +203,7 @@ def carry_out(
         Whether a method failed; that others did not is in the table and the report.
     """
     page.check_writable(report)
+    store.check_writable()
     command = shlex.join(["python", *sys.argv])
     batches = study.batches(_device(device), command=command, note=note)
     left = pending(batches, store, fresh=fresh)
@@ -216,7 +217,8 @@ def carry_out(
     names = [method.name for method in study.methods]
     for data in study.datasets:
         console.print(table([run for run in runs if run.dataset == data], names))
-    html = page.render(study.name, study.question, runs, store.arrays, notes=[note] if note else [])
+    damaged = store.problems(study.name)
+    html = page.render(study.name, study.question, runs, store.arrays, notes=damaged)
     page.write(report, html)
     console.print(f"Report: {report}", highlight=False)
     return any(run.status == "failed" for run in runs)
@@ -229,9 +231,12 @@ def _workers(device: str) -> int:
 
 def _device(name: str) -> str:
     try:
+        known = torch.device(name).type in ("cpu", "cuda", "mps")
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             "a device that torch can use", repr(name), "Use --device cpu, or check the driver."
         ) from error
+    if not known:
+        raise InputError("a device that computes", repr(name), "Use --device cpu, cuda or mps.")
     return name

@@ -259,6 +259,7 @@ def test_a_method_that_fails_does_not_stop_the_others(shell: Shell) -> None:
         (["--datasets", "moons"], ["moons", "two_moons"]),
         (["--seeds", "0"], ["at least one seed"]),
         (["--device", "warp"], ["warp", "--device cpu"]),
+        (["--device", "meta"], ["meta", "--device cpu"]),
         (["--workers", "0"], ["at least one worker"]),
         (["--report", "/proc/nowhere/r.html"], ["/proc/nowhere"]),
         (["--runs", "/proc/nowhere"], ["/proc/nowhere"]),
