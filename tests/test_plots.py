@@ -273,3 +273,14 @@ def test_a_reliability_diagram_shows_every_replica_and_one_band():
     heights = np.array([bar.get_height() for bar in ax.patches])
     assert heights[:3].sum() == 0.0
     assert heights.max() > 0.0
+
+
+def test_markers_in_one_row_keep_their_places() -> None:
+    figure = Figure()
+    ax = figure.add_subplot()
+    ax.plot([0.0, 1.0, 2.0], [5.0, 5.0, 5.0], "o", markersize=4)
+    root = ElementTree.fromstring(plots.svg(figure, "a row", "three dots on one height"))
+    uses = [e for e in root.iter() if e.tag.endswith("use")]
+    groups = [e for e in root.iter() if e.tag.endswith("}g") or e.tag == "g"]
+    assert all("x" not in group.attrib and "y" not in group.attrib for group in groups)
+    assert all({"x", "y"} <= use.attrib.keys() for use in uses)

@@ -111,7 +111,8 @@ def _hoist(group: ElementTree.Element) -> None:
         return
     first, *others = (child.attrib for child in group)
     for name, value in list(first.items()):
-        if name != "href" and all(other.get(name) == value for other in others):
+        placed = name in ("href", "x", "y")  # a group has no place to give to its markers
+        if not placed and all(other.get(name) == value for other in others):
             group.attrib[name] = value
             for child in group:
                 del child.attrib[name]
