@@ -55,3 +55,8 @@ def real_images() -> None:
     absent = [name for name in wanted if not folder or not Path(folder, name).is_file()]
     if absent:
         pytest.skip(f"real images: BNN_DATA names no folder with {absent[0]}")
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name cases with bytes alike in every process; what is packed there may hold the time."""
+    return argname if isinstance(val, bytes) else None

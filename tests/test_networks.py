@@ -377,7 +377,6 @@ def test_outputs_that_are_no_tensor_are_refused(pack: Callable[[list[Tensor]], o
 @pytest.mark.parametrize(
     "widths",
     [(3, 50, 2), (3, [0], 2), (3, [2.5], 2), (3, "50", 2), (0, [4], 2), (3, [4], -1), (3, None, 2)],
-    ids=str,
 )
 def test_widths_that_are_none_are_refused(widths: tuple) -> None:
     with pytest.raises(InputError, match=r"positive whole numbers.*found MLP\(.*write \[50\]"):

@@ -333,7 +333,6 @@ def test_a_data_frame_of_numbers_is_read() -> None:
         [[1.0, 2.0, 3.0], [1.0]],
         pd.DataFrame({"a": [1.0], "b": ["red"], "c": [2.0]}),
     ],
-    ids=str,
 )
 def test_inputs_that_are_no_real_numbers_are_refused(x: object) -> None:
     with pytest.raises(InputError, match=r"numbers (in column|of shape)|rectangular"):

@@ -338,7 +338,7 @@ def test_equal_seeds_on_one_split_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "seeds", [range(3), np.arange(3), torch.arange(3), (s for s in range(3)), {0, 1, 2}], ids=str
+    "seeds", [range(3), np.arange(3), torch.arange(3), (s for s in range(3)), {0, 1, 2}]
 )
 def test_seeds_may_come_in_any_form(seeds: Iterable[int]) -> None:
     assert posed("categorical").for_seeds(seeds).replicas == 3

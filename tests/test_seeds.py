@@ -24,7 +24,6 @@ def streams(seeds: list[int], purpose: str = "test", dtype: torch.dtype = torch.
 @pytest.mark.parametrize(
     "given",
     [[4, 0, 4], (4, 0, 4), np.array([4, 0, 4]), torch.tensor([4, 0, 4]), iter([4, 0, 4])],
-    ids=str,
 )
 def test_seeds_of_any_form_are_plain_numbers(given: Iterable[int]) -> None:
     found = as_seeds(given)
@@ -46,7 +45,6 @@ def test_seeds_of_any_form_are_plain_numbers(given: Iterable[int]) -> None:
         ("012", "found ['0', '1', '2']"),
         ([[0, 1]], "found [[0, 1]]"),
     ],
-    ids=str,
 )
 def test_seeds_that_are_none_are_refused(given: object, says: str) -> None:
     with pytest.raises(InputError, match=re.escape(says)):

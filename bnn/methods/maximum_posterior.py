@@ -18,7 +18,7 @@ from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.optimise import Progress, Training, silent, train
 from bnn.posterior import Atoms, Posterior
 from bnn.problem import Problem
-from bnn.seeds import Streams
+from bnn.seeds import Streams, as_seeds
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class MAP:
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""
+        seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
         start = problem.initial(seeds)
         fit = train(
@@ -45,7 +46,7 @@ class MAP:
             negative_log_likelihood,
             progress,
         )
-        return Posterior(problem, Atoms(fit.parameters[:, None]), tuple(seeds), fit)
+        return Posterior(problem, Atoms(fit.parameters[:, None]), seeds, fit)
 
 
 def negative_log_joint(

@@ -29,7 +29,7 @@ from bnn.optimise import Progress, Training, silent, train
 from bnn.posterior import Masks, Posterior
 from bnn.predictive import log_mean_exp
 from bnn.problem import Problem
-from bnn.seeds import Streams
+from bnn.seeds import Streams, as_seeds
 
 TOLERANCE = 1e-5  # relative difference to Pyro's ELBO above which the fast step is not trusted
 VALIDATION_DRAWS = 8
@@ -58,6 +58,7 @@ class MeanField:
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""
+        seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
         if not problem.prior.proper:
             raise InputError("a proper prior", "Flat", "Without a prior there is no ELBO.")
@@ -69,7 +70,7 @@ class MeanField:
             return negative_elbo(problem, guide, noise.normal(1, guide.shape[-1])[:, 0], x, y)
 
         fit = train(problem, seeds, self.training, start, loss, mixture_loss, progress)
-        return Posterior(problem, FactorisedNormal(fit.parameters), tuple(seeds), fit)
+        return Posterior(problem, FactorisedNormal(fit.parameters), seeds, fit)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from bnn.errors import InputError
 from bnn.optimise import Progress, silent
 from bnn.posterior import Posterior
 from bnn.problem import Problem
+from bnn.seeds import as_seeds
 
 if TYPE_CHECKING:
     from bnn.methods import Method
@@ -69,6 +70,7 @@ class TemperatureScaled:
             InputError: on a regression, or without calibration rows.
         """
         _check(problem)
+        seeds = as_seeds(seeds)
         posterior = self.method.fit(problem, seeds, progress)
         began = time.perf_counter()
         found = best_temperature(posterior, posterior.problem.calibration, self.draws)
