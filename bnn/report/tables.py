@@ -133,10 +133,10 @@ def _null(group: Group, method: str) -> list[str]:
     null, top = (value(group, method, f"ece_null{end}") for end in ("", "_95"))
     if null is None:
         return ["null unknown"]
-    reach = f", 95 % < {number(top.mean, 2)}" if top else ""
-    if top and top.n > 1:  # the mean over replicas varies less
-        reach += " of one replica"
-    return [f"if calibrated {number(null.mean, 2)}{reach}"]
+    notes = [f"if calibrated {number(null.mean, 2)}"]
+    if top:  # of one replica: the mean over several varies less
+        notes.append(f"{'one replica: ' if top.n > 1 else ''}95 % < {number(top.mean, 2)}")
+    return notes
 
 
 def doubt(group: Group) -> Table | None:
