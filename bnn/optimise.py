@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import pyro
 import torch
@@ -31,21 +32,70 @@ Progress = Callable[[float], None]  # told the finished share of the work, from 
 Loss = Callable[[Problem, Tensor, Tensor, Tensor, Streams], Tensor]
 
 
+# (numbers of the replicas still in training, steps done, their parameters), after every step.
+Visit = Callable[[Sequence[int], int, Tensor], None]
+
+
 def silent(share: float) -> None:
     """Tell nobody."""
 
 
+class Update(Protocol):
+    """What turns gradients into steps; it owns its state, entry by entry of the parameters."""
+
+    def step(self, parameters: Tensor, gradient: Tensor, rate: float, noise: Streams) -> None:
+        """Change the parameters `[replicas, ...]` in place.
+
+        Arguments:
+            gradient: of the loss, nats per row.
+            rate: the learning rate of this step.
+            noise: streams to take random numbers from.
+        """
+
+    def take(self, rows: Sequence[int]) -> Update:
+        """Return the update of some of the replicas, in the middle of their training."""
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980), fused over all replicas.
+
+    Arguments:
+        parameters: what will be trained; nothing of it is kept.
+    """
+
+    def __init__(self, parameters: Tensor) -> None:
+        self._own = torch.zeros_like(parameters, requires_grad=True)
+        self._adam = torch.optim.Adam([self._own], fused=True)
+
+    def step(self, parameters: Tensor, gradient: Tensor, rate: float, noise: Streams) -> None:
+        """Make one step."""
+        self._own.data, self._own.grad = parameters, gradient
+        self._adam.param_groups[0]["lr"] = rate
+        self._adam.step()
+
+    def take(self, rows: Sequence[int]) -> Adam:
+        """Return the optimiser of some of the replicas."""
+        some = Adam(self._own.detach()[rows])
+        some._adam.state[some._own] = {
+            name: value if name == "step" else value[rows].clone()
+            for name, value in self._adam.state[self._own].items()
+        }
+        return some
+
+
 @dataclass(frozen=True)
 class Training:
-    """How long and how fast to train (Adam: Kingma & Ba 2015, https://arxiv.org/abs/1412.6980)."""
+    """How long and how fast to train."""
 
     epochs: int = 200  # passes over the training rows, at most
     steps: int = 0  # of the optimiser, at least: a small table gets more epochs to make them
-    learning_rate: float = 1e-2  # of Adam
+    learning_rate: float = 1e-2  # of Adam, or of a method's own update
     batch_size: int | None = None  # rows per step; None: 128, or all where there are fewer
     patience: int | None = None  # epochs without a better validation loss before a replica stops,
     # and its best weights are kept; None: always all epochs, and the last weights
     decay: bool = False  # let the learning rate fall to zero along half a cosine
+    average: float = 0.0  # share of the steps, the last ones, whose mean parameters are kept
+    # (Polyak & Juditsky 1992, https://doi.org/10.1137/0330046); 0: the last step's own
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
@@ -60,6 +110,12 @@ class Training:
                 "whole numbers of epochs, steps and rows, and a patience of at least one or None",
                 ", ".join(f"{name}={n}" for name, n in counts.items()),
                 "200 epochs and a patience of 20 are usual.",
+            )
+        if not 0 <= self.average < 1 or (self.average and self.patience is not None):
+            raise InputError(
+                "an average over a share of the steps in [0, 1), and without early stopping",
+                f"average={self.average}, patience={self.patience}",
+                "Set patience=None and average=0.5, or leave average at 0.",
             )
 
     def rate(self, done: float) -> float:
@@ -118,8 +174,10 @@ def train(
     loss: Loss,
     validate: Loss,
     progress: Progress = silent,
+    update: Callable[[Tensor], Update] = Adam,
+    visit: Visit | None = None,
 ) -> Fit:
-    """Minimise every replica's loss with one fused Adam over one tensor.
+    """Minimise every replica's loss, all of them in one tensor.
 
     A replica whose patience ends leaves the computation with its best parameters, and one whose
     loss is no longer finite leaves it as diverged; the others go on as if alone.
@@ -132,16 +190,19 @@ def train(
         loss: of a minibatch; its noise goes on from step to step.
         validate: of the validation rows; its noise is the same every time.
         progress: told the finished share of the work.
+        update: makes what turns gradients into steps, from the initial parameters.
+        visit: shown the parameters after every step, for methods that look at the whole course.
     """
     if training.patience is not None and not problem.validation.points:
         raise InputError(
             "validation rows for early stopping", "none", "Keep some, or set patience=None."
         )
-    active = _Active.all_of(problem, seeds, start)
+    active = _Active.all_of(problem, seeds, start, update)
     began = time.perf_counter()  # not before: the first optimiser of a process loads much of torch
     record = _Record(start, training.patience)
     size = training.batch_of(problem.points)
     steps, epochs = problem.points // size, training.epochs_of(problem.points)
+    mean = _Mean(start, math.floor((1 - training.average) * steps * epochs))
     # Pyro's validation would raise on the first replica that diverges, and take the others along.
     with pyro.validation_enabled(False):
         for epoch in range(epochs):
@@ -149,6 +210,11 @@ def train(
             for step, (x, y) in enumerate(active.batches(size)):
                 rate = training.rate((epoch + step / steps) / epochs)
                 total += active.step(loss, x, y, rate)
+                done = epoch * steps + step + 1
+                if training.average:
+                    mean.visit(active.replicas, done, active.parameters.detach())
+                if visit is not None:
+                    visit(active.replicas, done, active.parameters.detach())
             going = record.note(epoch, active, total / steps, active.held_out_loss(validate))
             progress((epoch + 1) / epochs)
             if not going:
@@ -156,6 +222,8 @@ def train(
             if len(going) < len(active.replicas):
                 active = active.take(going)
     progress(1.0)
+    if training.average:
+        record.kept = mean.parameters
     return record.fit(time.perf_counter() - began)
 
 
@@ -167,12 +235,14 @@ class _Active:
     seeds: Sequence[int]
     problem: Problem
     parameters: Tensor
-    optimiser: torch.optim.Adam
+    update: Update
     orders: Streams
     noise: Streams
 
     @staticmethod
-    def all_of(problem: Problem, seeds: Sequence[int], start: Tensor) -> _Active:
+    def all_of(
+        problem: Problem, seeds: Sequence[int], start: Tensor, update: Callable[[Tensor], Update]
+    ) -> _Active:
         parameters = start.detach().clone().requires_grad_()
         device, dtype = start.device, start.dtype
         return _Active(
@@ -180,25 +250,19 @@ class _Active:
             seeds=seeds,
             problem=problem,
             parameters=parameters,
-            optimiser=torch.optim.Adam([parameters], fused=True),
+            update=update(parameters.detach()),
             orders=Streams(seeds, "batches", device, dtype),
             noise=Streams(seeds, "training noise", device, dtype),
         )
 
     def take(self, rows: Sequence[int]) -> _Active:
         """Return some of them, in the middle of their training."""
-        parameters = self.parameters.detach()[rows].clone().requires_grad_()
-        optimiser = torch.optim.Adam([parameters], fused=True)
-        optimiser.state[parameters] = {
-            name: value if name == "step" else value[rows].clone()
-            for name, value in self.optimiser.state[self.parameters].items()
-        }
         return _Active(
             replicas=[self.replicas[row] for row in rows],
             seeds=[self.seeds[row] for row in rows],
             problem=self.problem.take(rows),
-            parameters=parameters,
-            optimiser=optimiser,
+            parameters=self.parameters.detach()[rows].clone().requires_grad_(),
+            update=self.update.take(rows),
             orders=self.orders.take(rows),
             noise=self.noise.take(rows),
         )
@@ -219,11 +283,10 @@ class _Active:
 
     def step(self, loss: Loss, x: Tensor, y: Tensor, rate: float) -> Tensor:
         """Make one step, and return the losses before it, `[replicas]`."""
-        self.optimiser.param_groups[0]["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
         losses = loss(self.problem, self.parameters, x, y, self.noise)
-        losses.sum().backward()
-        self.optimiser.step()
+        (gradient,) = torch.autograd.grad(losses.sum(), self.parameters)
+        with torch.no_grad():
+            self.update.step(self.parameters.detach(), gradient, rate, self.noise)
         return losses.detach()
 
     def held_out_loss(self, validate: Loss) -> Tensor | None:
@@ -242,6 +305,20 @@ class _Active:
     @cached_property
     def _held_out(self) -> tuple[Tensor, Tensor]:
         return self.problem.batch(self.problem.validation)
+
+
+class _Mean:
+    """The mean of each replica's parameters over the steps after the first few."""
+
+    def __init__(self, start: Tensor, after: int) -> None:
+        self.after = after
+        self.parameters = start.detach().clone()
+
+    def visit(self, replicas: Sequence[int], done: int, parameters: Tensor) -> None:
+        count = done - self.after
+        if count > 0:
+            rows = list(replicas)
+            self.parameters[rows] += (parameters - self.parameters[rows]) / count
 
 
 class _Record:

@@ -73,6 +73,30 @@ class Atoms:
 
 
 @dataclass(frozen=True)
+class Chains:
+    """Samples of Markov chains, all equally likely.
+
+    Arguments:
+        weights: flat, `[replicas, chains, samples, parameters]`.
+    """
+
+    weights: Tensor
+
+    @property
+    def atoms(self) -> int:
+        """How many samples there are, of all chains together."""
+        return self.weights.shape[1] * self.weights.shape[2]
+
+    def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
+        """Return all of them, chain after chain."""
+        return self.weights.flatten(1, 2), {}
+
+    def take(self, replicas: Sequence[int]) -> Chains:
+        """Return the chains of some of the replicas."""
+        return Chains(self.weights[replicas])
+
+
+@dataclass(frozen=True)
 class Posterior:
     """What a method's fit returns.
 
@@ -82,6 +106,7 @@ class Posterior:
         seeds: one per replica; they fix the draws.
         fit: how the fitting went.
         temperature: what a classifier's outputs are divided by, `[replicas]`; None for 1.
+        caveats: sentences that a reader must know with every number that this posterior feeds.
     """
 
     problem: Problem
@@ -89,6 +114,7 @@ class Posterior:
     seeds: tuple[int, ...]
     fit: Fit
     temperature: Tensor | None = None
+    caveats: tuple[str, ...] = ()
 
     def draws(self, wanted: int) -> int:
         """Return how many networks a prediction with `wanted` draws averages."""
@@ -149,7 +175,7 @@ class Posterior:
         )
         temperature = None if self.temperature is None else self.temperature[replicas]
         problem, family = self.problem.take(replicas), self.family.take(replicas)
-        return Posterior(problem, family, seeds, fit, temperature)
+        return Posterior(problem, family, seeds, fit, temperature, self.caveats)
 
     def _draw(self, draws: int) -> tuple[Tensor, Masks]:
         if not isinstance(draws, Integral) or draws < 1:

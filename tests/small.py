@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bnn.data import Dataset, Provenance, Split
-from bnn.methods import DeepEnsemble, Method
+from bnn.methods import Method
 from bnn.optimise import Training
 
 
@@ -71,10 +71,22 @@ def real_targets(
 
 
 def quick(method: Method, **training: object) -> Method:
-    """Return the method with another training (of its members, for an ensemble)."""
-    if isinstance(method, DeepEnsemble):
-        return replace(method, members=3, member=quick(method.member, **training))
-    return replace(method, training=replace(Training(), **training))
+    """Return the method made cheap, with another training (of its members, for an ensemble)."""
+    small = {name: value for name, value in SMALL.items() if hasattr(method, name)}
+    if hasattr(method, "member"):
+        small["member"] = quick(method.member, **training)
+    if hasattr(method, "training"):
+        small["training"] = replace(Training(), **training)
+    return replace(method, **small)
+
+
+# Settings by which methods are made cheap, wherever a method has one of that name.
+SMALL = {"members": 3}
+
+
+def trained(method: Method) -> bool:
+    """Is the method one that follows a gradient for some epochs, all replicas in one loop?"""
+    return hasattr(method, "training") or (hasattr(method, "member") and trained(method.member))
 
 
 def apart(a: Tensor, b: Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pyro
@@ -378,3 +379,65 @@ def test_a_loss_that_fails_leaves_validation_switched_on() -> None:
     with pytest.raises(RuntimeError, match="broken"):
         train(posed(), [0], Training(epochs=1), start, broken, broken)
     assert pyro.distributions.is_validation_enabled()
+
+
+# Averages of iterates, and methods with steps of their own
+
+
+def quadratic(problem: Problem, w: Tensor, x: Tensor, y: Tensor, noise: Streams) -> Tensor:
+    return ((w - 3) ** 2).sum(-1)
+
+
+class Descent:
+    """Gradient descent, with a state that must follow the replicas."""
+
+    def __init__(self, parameters: Tensor) -> None:
+        self.steps = torch.zeros(len(parameters))
+
+    def step(self, parameters: Tensor, gradient: Tensor, rate: float, noise: Streams) -> None:
+        self.steps += 1
+        parameters -= rate * gradient
+
+    def take(self, rows: list[int]) -> Descent:
+        some = Descent(self.steps[rows])
+        some.steps = self.steps[rows]
+        return some
+
+
+def course(**options: object) -> tuple[Fit, list[tuple[list[int], int, Tensor]]]:
+    """Descend a quadratic from 0 and 1, and return the fit and every step's parameters."""
+    problem = Problem.of(two_classes(20, replicas=2), MLP(3, [], 2).double())
+    seen: list[tuple[list[int], int, Tensor]] = []
+
+    def visit(replicas: Sequence[int], done: int, parameters: Tensor) -> None:
+        seen.append((list(replicas), done, parameters.clone()))
+
+    start = torch.tensor([[0.0], [1.0]]).double()
+    training = Training(epochs=8, batch_size=10, learning_rate=0.1, **options)
+    parts = (problem, [0, 1], training, start, quadratic, quadratic)
+    return train(*parts, update=Descent, visit=visit), seen
+
+
+def test_a_method_brings_its_own_steps_and_sees_them_all() -> None:
+    fit, seen = course()
+    assert [done for _, done, _ in seen] == list(range(1, 17))
+    assert all(replicas == [0, 1] for replicas, _, _ in seen)
+    for _, done, parameters in seen:  # each step goes a fifth of the way to 3
+        expected = 3 - torch.tensor([[3.0], [2.0]]).double() * 0.8**done
+        assert apart(parameters, expected) < 1e-12
+    assert torch.equal(fit.parameters, seen[-1][2])
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.99])
+def test_an_average_is_that_of_the_last_steps(share: float) -> None:
+    fit, seen = course(average=share)
+    last = [parameters for _, _, parameters in seen[math.floor((1 - share) * 16) :]]
+    assert apart(fit.parameters, torch.stack(last).mean(0)) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "settings", [{"average": 1.0}, {"average": -0.1}, {"average": 0.5, "patience": 3}]
+)
+def test_an_average_is_over_a_share_of_a_fixed_budget(settings: dict) -> None:
+    with pytest.raises(InputError, match="an average over a share of the steps"):
+        Training(**settings)
