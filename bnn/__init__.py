@@ -7,6 +7,7 @@ from bnn import data, likelihoods, priors
 from bnn.data import Dataset, from_arrays
 from bnn.errors import InputError
 from bnn.methods import (
+    CORE,
     MAP,
     METHODS,
     MLE,
@@ -24,6 +25,7 @@ from bnn.scores import score
 from bnn.study import Study
 
 __all__ = [
+    "CORE",
     "MAP",
     "METHODS",
     "MLE",

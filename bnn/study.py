@@ -27,7 +27,7 @@ from bnn.data import Dataset
 from bnn.errors import InputError, choose
 from bnn.execution import execute, pending
 from bnn.likelihoods import Likelihood
-from bnn.methods import METHODS, Method
+from bnn.methods import CORE, METHODS, Method
 from bnn.priors import Normal, Prior
 from bnn.report import page
 from bnn.store import Store
@@ -61,7 +61,7 @@ class Study:
     question: str
     datasets: Mapping[str, Callable[[Sequence[int]], Dataset]]
     network: Callable[[Dataset], nn.Module]
-    methods: Sequence[Method] = METHODS
+    methods: Sequence[Method] = CORE
     prior: Prior = Normal(1.0)
     likelihood: Likelihood | None = None
     seeds: int = 20
@@ -78,9 +78,13 @@ class Study:
             )
 
     def select(self, methods: str | None, datasets: str | None, seeds: int | None) -> Study:
-        """Return the study with some of its methods and data sets (comma-separated names)."""
-        known = {method.name: method for method in self.methods}
-        chosen = known if methods is None else _pick(methods, known, "method")
+        """Return the study with some of its methods and data sets (comma-separated names).
+
+        A method that is not the study's own joins with its default settings.
+        """
+        own = {method.name: method for method in self.methods}
+        known = {method.name: method for method in METHODS} | own
+        chosen = own if methods is None else _pick(methods, known, "method")
         data = self.datasets if datasets is None else _pick(datasets, self.datasets, "data set")
         if seeds is not None and seeds < 1:
             raise InputError("at least one seed", f"{seeds} seeds", "Use --seeds 1 or more.")
@@ -142,7 +146,7 @@ def command_line(study: Study) -> None:
         quick: Annotated[
             bool, typer.Option("--quick", help="A first look: few seeds, few draws.")
         ] = False,
-        methods: Annotated[str | None, typer.Option(help="Some of the methods below.")] = None,
+        methods: Annotated[str | None, typer.Option(help="Which of the methods below.")] = None,
         datasets: Annotated[str | None, typer.Option(help="Some of the data sets below.")] = None,
         seeds: Annotated[int | None, typer.Option(help="How many replicas.")] = None,
         runs: Annotated[Path, typer.Option(help="Folder of finished runs.")] = Path("runs"),
@@ -180,7 +184,10 @@ def command_line(study: Study) -> None:
             raise typer.Exit(1)
 
     methods = ",".join(method.name for method in study.methods)
-    names = f"Methods: {methods}. Data sets: {','.join(study.datasets)}. Replicas: {study.seeds}."
+    names = (
+        f"Methods: {methods}; others that bnn methods lists join on demand. "
+        f"Data sets: {','.join(study.datasets)}. Replicas: {study.seeds}."
+    )
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(help=study.question, epilog=names)(run)
     app()

@@ -4,7 +4,7 @@ Eight digits are learnt; two are held out, to see who notices that it has never 
 Twenty re-drawn splits, a network with one hidden layer of 50 units, prior Normal(0, 1).
 """
 
-from bnn import METHODS, MLP, MeanField, Study, Under, priors
+from bnn import CORE, MLP, MeanField, Study, Under, priors
 from bnn.data import Dataset, digits
 
 
@@ -19,7 +19,7 @@ study = Study(
     datasets={"digits": digits},
     network=network,
     methods=(
-        *METHODS,
+        *CORE,
         Under(MeanField(), priors.Normal(1.0, fan_in=True), "fan_in", "prior 1/√fan-in"),
     ),
     prior=priors.Normal(1.0),

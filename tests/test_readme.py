@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnn import METHODS
+from bnn import CORE, METHODS
 from bnn.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -81,7 +81,7 @@ def test_the_demo_shows_what_it_should_on_twenty_splits_of_digits(
             name: np.array([r.scores[name].value for r in runs if r.method == method.name])
             for name in ("nll", "accuracy")
         }
-        for method in METHODS
+        for method in CORE
     }
     for method, found in scores.items():
         assert len(found["accuracy"]) == 20

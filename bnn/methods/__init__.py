@@ -46,9 +46,12 @@ class Method(Protocol):
         """Fit all replicas of a problem, one per seed."""
 
 
+# The five that a comparison starts with, and all there are.
+CORE: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField())
 METHODS: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField())
 
 __all__ = [
+    "CORE",
     "MAP",
     "METHODS",
     "MLE",

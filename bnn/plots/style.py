@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 
 INK = "#000000"
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
-PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
+PURPLE, ORANGE, SKY = "#CC79A7", "#C08400", "#2B9FD0"  # the last two darkened, to show on white
 
 SOLID, DASHED, DOTTED = (0, ()), (0, (5, 2)), (0, (1, 1.5))
-DASH_DOT, LONG = (0, (5, 1.5, 1, 1.5)), (0, (9, 2))
+DASH_DOT, LONG, DOT_DOT = (0, (5, 1.5, 1, 1.5)), (0, (9, 2)), (0, (5, 1.5, 1, 1.5, 1, 1.5))
 
 Dash = tuple[int, tuple[float, ...]]
 
@@ -46,12 +46,29 @@ class Style:
         return {"color": self.colour, "marker": self.marker, "markersize": 5}
 
 
+# Kin share a colour; within a colour, dash and marker tell them apart.
 STYLES = {
     "mle": Style(INK, SOLID, "o"),
     "map": Style(BLUE, DASHED, "s"),
+    "label_smoothing": Style(BLUE, DOTTED, "p"),
     "mc_dropout": Style(GREEN, DASH_DOT, "^"),
+    "concrete_dropout": Style(GREEN, DASHED, "<"),
     "ensemble": Style(VERMILLION, LONG, "D"),
+    "anchored_ensemble": Style(VERMILLION, DASHED, "d"),
     "mean_field": Style(PURPLE, DOTTED, "v"),
+    "low_rank": Style(PURPLE, DASHED, "8"),
+    "full_rank": Style(PURPLE, SOLID, "H"),
+    "flow": Style(PURPLE, DASH_DOT, "P"),
+    "hypernet": Style(PURPLE, LONG, "X"),
+    "ivon": Style(PURPLE, DOT_DOT, "h"),
+    "laplace": Style(SKY, LONG, "*"),
+    "swag": Style(ORANGE, DASHED, ">"),
+    "multi_swag": Style(ORANGE, LONG, "P"),
+    "sgld": Style(ORANGE, DOTTED, "p"),
+    "sghmc": Style(ORANGE, DASH_DOT, "X"),
+    "cyclical_sgmcmc": Style(ORANGE, DOT_DOT, "h"),
+    "hmc": Style(BLUE, SOLID, "*"),
+    "nuts": Style(BLUE, LONG, "P"),
 }
 
 

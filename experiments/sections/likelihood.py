@@ -6,8 +6,8 @@ import numpy as np
 from torch import Tensor
 
 from bnn import (
+    CORE,
     MAP,
-    METHODS,
     MLE,
     MLP,
     DeepEnsemble,
@@ -44,7 +44,7 @@ def section(work: Work) -> Section:
     y = data.train.y[0]
     predictions = {"Before training": untrained(problem)} | {
         method.label: predict(work.fit(method, problem, [0]), data.train.x, DRAWS).log_probs[0]
-        for method in (QUICK if work.quick else METHODS)
+        for method in (QUICK if work.quick else CORE)
     }
     start = predictions["Before training"].exp().gather(-1, y[:, None])[:, 0]
     return Section(
