@@ -97,6 +97,42 @@ class Chains:
 
 
 @dataclass(frozen=True)
+class Affine:
+    """An affine map of each output of a classifier: f_k becomes gain_k f_k + shift_k.
+
+    Arguments:
+        gain: `[replicas, width]`, or `[replicas, 1]` where one number serves all outputs.
+        shift: `[replicas, width]`, or `[replicas, 1]`; None for zero.
+    """
+
+    gain: Tensor
+    shift: Tensor | None = None
+
+    @staticmethod
+    def temperature(temperature: Tensor) -> Affine:
+        """Return the division by a temperature `[replicas]`."""
+        return Affine(1 / temperature[:, None])
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """Return the outputs `[replicas, draws, points, width]`, mapped."""
+        scaled = outputs * self.gain[:, None, None]
+        return scaled if self.shift is None else scaled + self.shift[:, None, None]
+
+    def after(self, first: Affine | None) -> Affine:
+        """Return the map that does another one first, and then this."""
+        if first is None:
+            return self
+        shift = self.shift
+        if first.shift is not None:
+            shift = self.gain * first.shift + (0.0 if shift is None else shift)
+        return Affine(self.gain * first.gain, shift)
+
+    def take(self, replicas: Sequence[int]) -> Affine:
+        """Return the map of some of the replicas."""
+        return Affine(self.gain[replicas], None if self.shift is None else self.shift[replicas])
+
+
+@dataclass(frozen=True)
 class Posterior:
     """What a method's fit returns.
 
@@ -105,7 +141,7 @@ class Posterior:
         family: the distribution over networks.
         seeds: one per replica; they fix the draws.
         fit: how the fitting went.
-        temperature: what a classifier's outputs are divided by, `[replicas]`; None for 1.
+        scaling: what becomes of a classifier's outputs, of every draw alike; None: they stay.
         caveats: sentences that a reader must know with every number that this posterior feeds.
     """
 
@@ -113,8 +149,15 @@ class Posterior:
     family: Family
     seeds: tuple[int, ...]
     fit: Fit
-    temperature: Tensor | None = None
+    scaling: Affine | None = None
     caveats: tuple[str, ...] = ()
+
+    @property
+    def temperature(self) -> Tensor | None:
+        """What all outputs are divided by, `[replicas]`; None where that is not what is done."""
+        if self.scaling is None or self.scaling.shift is not None or self.scaling.gain.shape[1] > 1:
+            return None
+        return 1 / self.scaling.gain[:, 0]
 
     def draws(self, wanted: int) -> int:
         """Return how many networks a prediction with `wanted` draws averages."""
@@ -130,7 +173,7 @@ class Posterior:
         return self.problem.layout.views(weights[:, :1] if masks else weights)
 
     def outputs(self, x: Tensor, draws: int = 100) -> tuple[Tensor, dict[str, Tensor]]:
-        """Run the drawn networks, at the posterior's temperature.
+        """Run the drawn networks, their outputs scaled as the posterior says.
 
         Arguments:
             x: inputs in original units, `[replicas or 1, points, *features]`.
@@ -160,8 +203,8 @@ class Posterior:
             with torch.no_grad():
                 pieces.append(self.problem.outputs(weights[:, part], z, units))
         outputs = torch.cat(pieces, dim=1)
-        if self.temperature is not None:
-            outputs = outputs / self.temperature[:, None, None, None]
+        if self.scaling is not None:
+            outputs = self.scaling(outputs)
         return outputs, self.problem.latents(weights)
 
     def take(self, replicas: Sequence[int]) -> Posterior:
@@ -173,9 +216,9 @@ class Posterior:
             curves=tuple(self.fit.curves[r] for r in replicas),
             diverged=tuple(self.fit.diverged[r] for r in replicas),
         )
-        temperature = None if self.temperature is None else self.temperature[replicas]
+        scaling = None if self.scaling is None else self.scaling.take(replicas)
         problem, family = self.problem.take(replicas), self.family.take(replicas)
-        return Posterior(problem, family, seeds, fit, temperature, self.caveats)
+        return Posterior(problem, family, seeds, fit, scaling, self.caveats)
 
     def _draw(self, draws: int) -> tuple[Tensor, Masks]:
         if not isinstance(draws, Integral) or draws < 1:

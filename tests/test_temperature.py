@@ -24,7 +24,7 @@ from bnn.methods import METHODS, MLE, DeepEnsemble, MCDropout, MeanField, Temper
 from bnn.methods.temperature import COLDEST, HOTTEST, at_edge, best_temperature
 from bnn.networks import MLP
 from bnn.optimise import Curve, Fit
-from bnn.posterior import Atoms, Posterior, predict
+from bnn.posterior import Affine, Atoms, Posterior, predict
 from bnn.priors import Laplace, Normal
 from bnn.problem import Problem
 from bnn.store import Store
@@ -130,7 +130,7 @@ def test_the_lower_of_two_minima_is_found(
     found = best_temperature(posterior, problem.calibration)
 
     def loss(temperature: Tensor) -> float:
-        scaled = replace(posterior, temperature=temperature.reshape(1))
+        scaled = replace(posterior, scaling=Affine.temperature(temperature.reshape(1)))
         return -predict(scaled, logits).log_prob(y[None]).mean().item()
 
     ends = math.log10(COLDEST), math.log10(HOTTEST)
@@ -146,7 +146,7 @@ def test_the_lower_of_two_minima_is_found(
 def test_one_is_the_identity() -> None:
     logits, y = drawn(50)
     posterior = multiples(logits_as_inputs(logits, y, replicas=2), 1 + normal(2, 3).abs())
-    one = replace(posterior, temperature=torch.ones(2, dtype=torch.float64))
+    one = replace(posterior, scaling=Affine.temperature(torch.ones(2, dtype=torch.float64)))
     assert torch.equal(
         predict(one, logits).draw_log_probs, predict(posterior, logits).draw_log_probs
     )
@@ -157,7 +157,7 @@ def test_every_draw_is_divided_before_the_average() -> None:
     factors = 1 + normal(2, 3).abs()
     posterior = multiples(logits_as_inputs(logits, y, replicas=2), factors)
     temperature = torch.tensor([0.5, 3.0], dtype=torch.float64)
-    scaled = replace(posterior, temperature=temperature)
+    scaled = replace(posterior, scaling=Affine.temperature(temperature))
     by_hand = F.log_softmax(
         factors[..., None, None] * logits / temperature[:, None, None, None], dim=-1
     )
@@ -222,7 +222,7 @@ def test_the_calibration_rows_become_as_likely_as_they_can(method, outputs: int)
     assert not at_edge(found).any()
 
     def log_prob(temperature: Tensor) -> Tensor:
-        changed = replace(posterior, temperature=temperature)
+        changed = replace(posterior, scaling=Affine.temperature(temperature))
         return predict(changed, rows.x, draws=10).log_prob(rows.y).mean(1)
 
     best = log_prob(found)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,7 +26,7 @@ from torch import Tensor
 from bnn.data import Rows
 from bnn.errors import InputError
 from bnn.optimise import Progress, silent
-from bnn.posterior import Posterior
+from bnn.posterior import Affine, Posterior
 from bnn.problem import Problem
 from bnn.seeds import as_seeds
 
@@ -69,7 +69,7 @@ class TemperatureScaled:
         Raises:
             InputError: on a regression, or without calibration rows.
         """
-        _check(problem)
+        check_scalable(problem)
         seeds = as_seeds(seeds)
         posterior = self.method.fit(problem, seeds, progress)
         began = time.perf_counter()
@@ -84,10 +84,10 @@ class TemperatureScaled:
                 "right.",
                 stacklevel=2,
             )
-        before = 1.0 if posterior.temperature is None else posterior.temperature
+        scaling = Affine.temperature(found).after(posterior.scaling)
         seconds = posterior.fit.seconds + time.perf_counter() - began
         fit = replace(posterior.fit, seconds=seconds)
-        return replace(posterior, temperature=found * before, fit=fit)
+        return replace(posterior, scaling=scaling, fit=fit)
 
 
 def at_edge(temperature: Tensor) -> Tensor:
@@ -106,13 +106,18 @@ def best_temperature(posterior: Posterior, rows: Rows, draws: int = 100) -> Tens
     Returns:
         `[replicas]`, float64, from 1/16 to 16.
     """
+    return torch.cat(
+        [_best_temperature(*piece, draws) for piece in in_pieces(posterior, rows, draws)]
+    )
+
+
+def in_pieces(posterior: Posterior, rows: Rows, draws: int) -> Iterator[tuple[Posterior, Rows]]:
+    """Yield as many replicas at once as there is memory for, with their rows."""
     numbers = posterior.draws(draws) * rows.points * posterior.problem.network.outputs
     size = max(1, NUMBERS_AT_ONCE // numbers)
-    found = []
     for start in range(0, rows.replicas, size):
         some = list(range(start, min(start + size, rows.replicas)))
-        found.append(_best_temperature(posterior.take(some), rows.take(some), draws))
-    return torch.cat(found)
+        yield posterior.take(some), rows.take(some)
 
 
 def _best_temperature(posterior: Posterior, rows: Rows, draws: int) -> Tensor:
@@ -148,16 +153,21 @@ def _slope(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     return slope
 
 
-def _check(problem: Problem) -> None:
+def check_scalable(problem: Problem) -> None:
+    """Refuse a problem without logits to scale, or without rows to choose the scale on.
+
+    Raises:
+        InputError: on a regression, or without calibration rows.
+    """
     if problem.likelihood.task != "classification":
         raise InputError(
-            "a classification, whose logits a temperature can divide",
+            "a classification, whose logits can be scaled",
             problem.likelihood.task,
-            "Scale temperatures of classifiers only.",
+            "Scale the logits of classifiers only.",
         )
     if not problem.calibration.points:
         raise InputError(
-            "calibration rows to choose a temperature on",
+            "calibration rows to choose the scale on",
             "none",
             "Split the data with some, as random_splits does.",
         )
