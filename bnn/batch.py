@@ -98,7 +98,7 @@ class Batch:
         began = time.perf_counter()
         found = self._evaluations(posterior)
         cost = Cost(
-            batch_seconds=posterior.fit.seconds,
+            batch_seconds=posterior.fit.seconds + posterior.problem.network.seconds,
             replicas=len(self.seeds),
             predict_seconds=(time.perf_counter() - began) / len(self.seeds),
             parameters=problem.layout.size,

@@ -146,6 +146,11 @@ def scales(scale: Scale, fan_in: bool, layout: Layout) -> Tensor:
     return layout.fill(value)
 
 
+def scale_within(scale: Mapping[str, float], layout: Layout) -> dict[str, float]:
+    """Return the scales whose patterns match some parameter of a part of the network."""
+    return {p: s for p, s in scale.items() if any(fnmatchcase(n, p) for n in layout.shapes)}
+
+
 def _check_patterns(patterns: Mapping[str, float], layout: Layout) -> None:
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in layout.shapes):

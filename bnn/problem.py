@@ -22,7 +22,7 @@ from bnn.data import Dataset, Rows, Scaling
 from bnn.errors import InputError
 from bnn.layout import Layout
 from bnn.likelihoods import Latents, Likelihood
-from bnn.networks import Functional
+from bnn.networks import Functional, Network
 from bnn.predictive import Predictive
 from bnn.priors import Blocks, Normal, Prior
 from bnn.seeds import as_seeds
@@ -40,7 +40,7 @@ class Problem:
         inputs, targets: the standardisation, per replica.
     """
 
-    network: Functional
+    network: Network
     prior: Prior
     likelihood: Likelihood
     train: Rows
@@ -131,7 +131,7 @@ class Problem:
 
     def take(self, replicas: Sequence[int]) -> Problem:
         """Return the problem of some of the replicas; one may be named more than once."""
-        parts = ("train", "validation", "calibration", "inputs", "targets")
+        parts = ("network", "train", "validation", "calibration", "inputs", "targets")
         return replace(self, **{name: getattr(self, name).take(replicas) for name in parts})
 
     def for_seeds(self, seeds: Iterable[int]) -> Problem:

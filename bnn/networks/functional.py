@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Size, Tensor, nn
@@ -66,6 +66,8 @@ class Functional:
             vmap cannot batch, on a batched form that differs from forward, and on inputs that the
             network does not take.
     """
+
+    seconds: ClassVar[float] = 0.0  # nothing is fixed
 
     def __init__(self, network: nn.Module, examples: Tensor) -> None:
         _check_supported(network)
@@ -132,6 +134,10 @@ class Functional:
         methods start a seed from the same place.
         """
         return torch.stack([self._start(seed) for seed in seeds])
+
+    def take(self, replicas: Sequence[int]) -> Functional:
+        """Return the network itself, which is the same for all replicas."""
+        return self
 
     def _start(self, seed: int) -> Tensor:
         with seeded(seed, "initial weights"):
