@@ -9,15 +9,16 @@ Members are replicas, so they all train at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from bnn.errors import InputError
 from bnn.methods.maximum_likelihood import MLE
+from bnn.methods.members import gathered, spread
 from bnn.optimise import Progress, silent
 from bnn.posterior import Atoms, Posterior
 from bnn.problem import Problem
-from bnn.seeds import as_seeds, derived
+from bnn.seeds import as_seeds
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,6 @@ class DeepEnsemble:
         """Train the members of all seeds at once."""
         seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
-        replicas, members = range(problem.replicas), range(self.members)
-        everyone = problem.take([r for r in replicas for _ in members])
-        starts = [derived(s, f"member {m}") if m else s for s in seeds for m in members]
-        posterior = self.member.fit(everyone, starts, progress)
-        weights = posterior.fit.parameters.unflatten(0, (len(replicas), len(members)))
-        fit = replace(
-            posterior.fit,
-            parameters=weights,
-            curves=posterior.fit.curves[:: self.members],  # member 0's, the MLE's
-            diverged=tuple(
-                any(posterior.fit.diverged[r * self.members : (r + 1) * self.members])
-                for r in replicas
-            ),
-        )
-        return Posterior(problem, Atoms(weights), seeds, fit)
+        posterior = self.member.fit(*spread(problem, seeds, self.members), progress)
+        fit = gathered(posterior.fit, self.members)
+        return Posterior(problem, Atoms(fit.parameters), seeds, fit)

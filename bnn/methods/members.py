@@ -1,0 +1,35 @@
+"""Several fits per replica: the members of an ensemble, or the chains of a sampler, as replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bnn.optimise import Fit
+from bnn.problem import Problem
+from bnn.seeds import derived
+
+
+def spread(problem: Problem, seeds: Sequence[int], members: int) -> tuple[Problem, list[int]]:
+    """Return the problem with a replica for every member of every seed, and their seeds.
+
+    Member 0 has the seed itself; the others' follow from it.
+    """
+    rows = [r for r in range(problem.replicas) for _ in range(members)]
+    starts = [derived(s, f"member {m}") if m else s for s in seeds for m in range(members)]
+    return problem.take(rows), starts
+
+
+def gathered(fit: Fit, members: int) -> Fit:
+    """Return the fit of the replicas from that of all their members.
+
+    Its parameters are `[replicas, members, ...]`, its curves those of member 0, and a replica has
+    diverged where any of its members has.
+    """
+    replicas = len(fit.diverged) // members
+    return replace(
+        fit,
+        parameters=fit.parameters.unflatten(0, (replicas, members)),
+        curves=fit.curves[::members],
+        diverged=tuple(any(fit.diverged[r * members : (r + 1) * members]) for r in range(replicas)),
+    )
