@@ -19,12 +19,13 @@ from bnn.data import Dataset, digits, wine
 from bnn.likelihoods import FixedNoise
 from bnn.likelihoods import Normal as NormalLikelihood
 from bnn.methods import MAP, MLE, MCDropout, MeanField, Method
-from bnn.methods.mean_field import FactorisedNormal, fast_negative_elbo
+from bnn.methods.mean_field import FactorisedNormal
 from bnn.networks import MLP
 from bnn.optimise import Training
 from bnn.posterior import Posterior, predict
 from bnn.priors import Laplace, Normal
 from bnn.problem import Problem
+from bnn.variational import fast_negative_elbo
 
 
 def budget(points: int, epochs: int, learning_rate: float = 0.05) -> Training:
@@ -192,9 +193,9 @@ def divergence(family: FactorisedNormal, mean: Tensor, precision: Tensor) -> flo
 def elbo(problem: Problem, guide: Tensor, draws: int = 20_000) -> tuple[float, float]:
     """Return the ELBO of a guide `[2, parameters]` in nats, and its Monte-Carlo error."""
     many = problem.take([0] * draws)
-    x, y = many.batch(many.train)
-    noise = normal(draws, guide.shape[-1], seed=9)
-    found = -problem.points * fast_negative_elbo(many, guide.expand(draws, 2, -1), noise, x, y)
+    noise = normal(draws, 1, guide.shape[-1], seed=9)
+    guides, batch = guide.expand(draws, 2, -1), many.batch(many.train)
+    found = -problem.points * fast_negative_elbo(FactorisedNormal, many, guides, noise, *batch)
     return found.mean().item(), found.std().item() / math.sqrt(draws)
 
 

@@ -16,6 +16,7 @@ from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from small import apart, normal, quick, real_targets, relative, table, two_classes
 from torch import Tensor
 
+from bnn import variational
 from bnn.data import Dataset, Scaling
 from bnn.likelihoods import (
     Bernoulli,
@@ -27,13 +28,14 @@ from bnn.likelihoods import (
     SoftLabels,
 )
 from bnn.likelihoods import Normal as NormalLikelihood
-from bnn.methods import MeanField, mean_field
-from bnn.methods.mean_field import fast_negative_elbo, pyro_negative_elbo
+from bnn.methods import MeanField
+from bnn.methods.mean_field import FactorisedNormal
 from bnn.networks import MLP
 from bnn.optimise import Training
 from bnn.priors import Laplace, Normal, Prior, StudentT
 from bnn.problem import Problem
 from bnn.seeds import Streams
+from bnn.variational import fast_negative_elbo, pyro_negative_elbo
 
 LIKELIHOODS: dict[str, tuple[Callable[..., Dataset], Likelihood]] = {
     "categorical": (two_classes, Categorical()),
@@ -71,6 +73,14 @@ def step(problem: Problem, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tenso
     generator = torch.Generator().manual_seed(seed)
     columns = torch.stack([torch.randperm(30, generator=generator) for _ in range(3)])[:, :10]
     return guide, noise.to(problem.like), *problem.batch(problem.train.at(columns))
+
+
+def fast(problem: Problem, guide: Tensor, noise: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return fast_negative_elbo(FactorisedNormal, problem, guide, noise[:, None], x, y)
+
+
+def stock(problem: Problem, guide: Tensor, noise: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return pyro_negative_elbo(FactorisedNormal, problem, guide, noise[:, None], x, y)
 
 
 def value_and_gradient(elbo: Callable[..., Tensor], problem: Problem) -> tuple[Tensor, Tensor]:
@@ -128,8 +138,8 @@ CASES = [*LIKELIHOODS, "soft labels"]
 def test_the_fast_elbo_is_pyros(case: str, prior: str) -> None:
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
         problem = posed(case, prior, dtype)
-        found, gradient = value_and_gradient(fast_negative_elbo, problem)
-        expected, expected_gradient = value_and_gradient(pyro_negative_elbo, problem)
+        found, gradient = value_and_gradient(fast, problem)
+        expected, expected_gradient = value_and_gradient(stock, problem)
         assert found.shape == (3,)
         assert found.dtype == dtype
         assert relative(found, expected) < tolerance
@@ -141,7 +151,7 @@ def test_the_fast_elbo_is_pyros(case: str, prior: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_the_fast_elbo_is_one_written_from_scratch(case: str, prior: str) -> None:
     problem = posed(case, prior)
-    found, gradient = value_and_gradient(fast_negative_elbo, problem)
+    found, gradient = value_and_gradient(fast, problem)
     expected, expected_gradient = value_and_gradient(from_scratch, problem)
     assert relative(found, expected) < 1e-12
     assert relative(gradient, expected_gradient) < 1e-12
@@ -167,7 +177,7 @@ def test_the_fast_elbo_is_that_of_stock_svi(elbo: type[Trace_ELBO], prior: str) 
         svi = SVI(problem.model, guide, pyro.optim.Adam({"lr": 0.0}), elbo())
         loss = svi.evaluate_loss()
     noise = ((drawn - start[:, 0]) / start[:, 1].exp()).detach()
-    found = 30 * fast_negative_elbo(problem, start, noise, *problem.batch(problem.train))
+    found = 30 * fast(problem, start, noise, *problem.batch(problem.train))
     if elbo is Trace_ELBO:  # it estimates the divergence at the draw
         q = dist.Normal(start[:, 0], start[:, 1].exp()).to_event(1)
         p = problem.prior_distribution()
@@ -185,10 +195,10 @@ def test_minibatches_estimate_the_whole_without_bias() -> None:
     guide, noise, _, _ = step(problem)
     columns = torch.arange(30).expand(3, -1)
     batches = [
-        fast_negative_elbo(problem, guide, noise, *problem.batch(problem.train.at(part)))
+        fast(problem, guide, noise, *problem.batch(problem.train.at(part)))
         for part in columns.split(5, dim=1)
     ]
-    whole = fast_negative_elbo(problem, guide, noise, *problem.batch(problem.train))
+    whole = fast(problem, guide, noise, *problem.batch(problem.train))
     assert apart(torch.stack(batches).mean(0), whole) < 1e-13
 
 
@@ -202,7 +212,7 @@ def test_the_closed_divergence_is_the_mean_of_estimates() -> None:
     estimates = q.log_prob(weights) - problem.prior_distribution().log_prob(weights)
     x, y = many.batch(many.train)
     fitted = many.loss(weights[:, None], x, y)[:, 0]
-    closed = 30 * (fast_negative_elbo(many, crowd, noise, x, y) - fitted)
+    closed = 30 * (fast(many, crowd, noise, x, y) - fitted)
     assert apart(closed, closed[0].expand(draws)) < 1e-9
     assert abs(estimates.mean() - closed[0]) < 4 * estimates.std() / math.sqrt(draws)
 
@@ -220,7 +230,7 @@ def test_a_wrong_fast_step_is_noticed_and_pyros_own_taken(
 ) -> None:
     problem, method = posed(case), quick(MeanField(), epochs=5, batch_size=10)
     fast = method.fit(problem, [0, 1, 2])
-    monkeypatch.setattr(mean_field, "fast_negative_elbo", wrong(1.0001))
+    monkeypatch.setattr(variational, "fast_negative_elbo", wrong(1.0001))
     with pytest.warns(UserWarning, match=r"differs from Pyro's by 1\.0e-04 .* slower"):
         slow = method.fit(problem, [0, 1, 2])
     assert apart(slow.fit.parameters, fast.fit.parameters) < 1e-11
@@ -228,25 +238,25 @@ def test_a_wrong_fast_step_is_noticed_and_pyros_own_taken(
 
 
 def test_a_wrong_gradient_alone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def frozen(problem: Problem, guide: Tensor, noise: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        right = fast_negative_elbo(problem, guide, noise, x, y)
+    def frozen(*arguments: object) -> Tensor:
+        right = fast_negative_elbo(*arguments)
         return right.detach() + 0.9 * (right - right.detach())
 
-    monkeypatch.setattr(mean_field, "fast_negative_elbo", frozen)
+    monkeypatch.setattr(variational, "fast_negative_elbo", frozen)
     with pytest.warns(UserWarning, match=r"by 1\.0e-01"):
         quick(MeanField(), epochs=1).fit(posed("categorical"), [0, 1, 2])
 
 
 def test_one_wrong_replica_among_large_ones_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def third(problem: Problem, guide: Tensor, noise: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        right = fast_negative_elbo(problem, guide, noise, x, y)
+    def third(*arguments: object) -> Tensor:
+        right = fast_negative_elbo(*arguments)
         return right * torch.tensor([1.0, 1.0, 1.001], dtype=right.dtype)
 
     problem = posed("fixed noise")
     scale = problem.targets.scale.clone()
     scale[:2] *= 1e-4  # the losses of the first two are enormous
     problem = replace(problem, targets=Scaling(problem.targets.mean, scale))
-    monkeypatch.setattr(mean_field, "fast_negative_elbo", third)
+    monkeypatch.setattr(variational, "fast_negative_elbo", third)
     with pytest.warns(UserWarning, match="differs from Pyro's"):
         quick(MeanField(), epochs=1).fit(problem, [0, 1, 2])
 
@@ -254,11 +264,11 @@ def test_one_wrong_replica_among_large_ones_is_noticed(monkeypatch: pytest.Monke
 def test_a_step_that_is_lost_where_pyros_is_not_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def lost(problem: Problem, guide: Tensor, noise: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        right = fast_negative_elbo(problem, guide, noise, x, y)
+    def lost(*arguments: object) -> Tensor:
+        right = fast_negative_elbo(*arguments)
         return torch.where(torch.tensor([False, True, False]), torch.nan, right)
 
-    monkeypatch.setattr(mean_field, "fast_negative_elbo", lost)
+    monkeypatch.setattr(variational, "fast_negative_elbo", lost)
     with pytest.warns(UserWarning, match="by inf"):
         posterior = quick(MeanField(), epochs=1).fit(posed("categorical"), [0, 1, 2])
     assert posterior.fit.diverged == (False, False, False)  # thanks to Pyro's
@@ -306,7 +316,7 @@ def test_validation_is_the_mixtures_loss_under_fixed_draws() -> None:
     assert curve.validation[0] == pytest.approx(curve.validation[2], rel=1e-10)
     assert curve.train[0] != pytest.approx(curve.train[2], rel=1e-3)  # whose draws are new
     streams = Streams([6], "validation noise", torch.device("cpu"), torch.float64)
-    weights, _ = posterior.family.draw(streams, mean_field.VALIDATION_DRAWS)
+    weights, _ = posterior.family.draw(streams, variational.VALIDATION_DRAWS)
     x, y = problem.batch(problem.validation)
     probs = problem.outputs(weights, x).softmax(-1)[0]
     of_labels = probs[:, torch.arange(20), y[0]]

@@ -3,39 +3,29 @@
     q(w) = prod_i Normal(w_i; loc_i, scale_i),    w = loc + scale * eps,  eps ~ Normal(0, 1)
     -ELBO / N = -1/B sum_{n in batch} log p(y_n | x_n, w) + KL(q || p) / N
 
-The KL is in closed form where the prior has one, else estimated at the same draw. The step that is
-trained with is written out below, because Pyro's general machinery takes most of a small network's
-time; when a fit starts, its value and gradient are compared with Pyro's own `TraceMeanField_ELBO`
-of the same program on the same noise, and if they differ, Pyro's is used.
+The KL is in closed form where the prior has one, else estimated at the same draw.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import pyro
 import pyro.distributions as dist
 import torch
-from pyro.infer import TraceMeanField_ELBO
+from pyro.distributions import TorchDistribution
+from pyro.infer import ELBO, TraceMeanField_ELBO
 from torch import Tensor
 from torch.distributions import kl_divergence
 
 from bnn.errors import InputError
-from bnn.optimise import Progress, Training, silent, train
-from bnn.posterior import Masks, Posterior
-from bnn.predictive import log_mean_exp
+from bnn.optimise import Progress, Training, silent
+from bnn.posterior import Posterior
 from bnn.problem import Problem
-from bnn.seeds import Streams, as_seeds
-
-TOLERANCE = 1e-5  # relative difference to Pyro's ELBO above which the fast step is not trusted
-VALIDATION_DRAWS = 8
-
-# (problem, guide parameters [replicas, 2, P], noise [replicas, P], x, y) -> -ELBO / N, [replicas]
-NegativeElbo = Callable[[Problem, Tensor, Tensor, Tensor, Tensor], Tensor]
+from bnn.seeds import as_seeds
+from bnn.variational import Guide, check_objective, fit_guide
 
 
 @dataclass(frozen=True)
@@ -43,6 +33,8 @@ class MeanField:
     """Stochastic variational inference with an independent Normal for every weight."""
 
     initial_scale: float = 0.01  # standard deviation of q at the start
+    draws: int = 1  # of the weights, per step
+    kl_weight: float = 1.0  # factor on the KL term; with any but 1 the objective is no ELBO
     training: Training = Training(epochs=500, steps=5000, decay=True)
 
     name: ClassVar[str] = "mean_field"
@@ -51,172 +43,80 @@ class MeanField:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.initial_scale < math.inf:
-            raise InputError(
-                "a positive, finite initial scale", str(self.initial_scale), "0.01 is usual."
-            )
+        check_initial_scale(self.initial_scale)
+        check_objective(self.draws, self.kl_weight)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""
         seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
-        if not problem.prior.proper:
-            raise InputError("a proper prior", "Flat", "Without a prior there is no ELBO.")
         loc = problem.initial(seeds)
         start = torch.stack([loc, torch.full_like(loc, math.log(self.initial_scale))], dim=1)
-        negative_elbo = trusted(problem, start, seeds, self.training)
+        return fit_guide(
+            FactorisedNormal,
+            problem,
+            seeds,
+            start,
+            self.training,
+            self.draws,
+            self.kl_weight,
+            progress,
+        )
 
-        def loss(problem: Problem, guide: Tensor, x: Tensor, y: Tensor, noise: Streams) -> Tensor:
-            return negative_elbo(problem, guide, noise.normal(1, guide.shape[-1])[:, 0], x, y)
 
-        fit = train(problem, seeds, self.training, start, loss, mixture_loss, progress)
-        return Posterior(problem, FactorisedNormal(fit.parameters), seeds, fit)
+def check_initial_scale(scale: float) -> None:
+    """Refuse a standard deviation that is none."""
+    if not 0 < scale < math.inf:
+        raise InputError("a positive, finite initial scale", str(scale), "0.01 is usual.")
 
 
 @dataclass(frozen=True)
-class FactorisedNormal:
+class FactorisedNormal(Guide):
     """Independent Normals over the weights.
 
     Arguments:
-        guide: means and log standard deviations, `[replicas, 2, parameters]`.
+        parameters: means and log standard deviations, `[replicas, 2, parameters]`.
     """
 
-    guide: Tensor
-
-    atoms: ClassVar[None] = None
+    elbo: ClassVar[type[ELBO]] = TraceMeanField_ELBO
 
     @property
     def loc(self) -> Tensor:
         """The means, `[replicas, parameters]`."""
-        return self.guide[:, 0]
+        return self.parameters[:, 0]
 
     @property
     def scale(self) -> Tensor:
         """The standard deviations, `[replicas, parameters]`."""
-        return self.guide[:, 1].exp()
+        return self.parameters[:, 1].exp()
 
-    def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
-        """Draw weights."""
-        noise = streams.normal(draws, self.guide.shape[-1])
-        return _reparameterise(self.guide[:, None], noise), {}
+    @property
+    def mean(self) -> Tensor:
+        """E[w], `[replicas, parameters]`."""
+        return self.loc
 
-    def take(self, replicas: Sequence[int]) -> FactorisedNormal:
-        """Return the family of some of the replicas."""
-        return FactorisedNormal(self.guide[replicas])
+    @property
+    def covariance(self) -> Tensor:
+        """Cov[w], `[replicas, parameters, parameters]`."""
+        return torch.diag_embed(self.scale**2)
 
+    @property
+    def numbers(self) -> int:
+        """One for each weight."""
+        return self.parameters.shape[-1]
 
-def mixture_loss(problem: Problem, guide: Tensor, x: Tensor, y: Tensor, noise: Streams) -> Tensor:
-    """Return the mean of -log p(y_n | x_n, D) over a batch, by a few draws, `[replicas]`."""
-    eps = noise.normal(VALIDATION_DRAWS, guide.shape[-1])
-    weights = _reparameterise(guide[:, None], eps)
-    log_prob = problem.log_likelihood(weights, problem.outputs(weights, x), y)
-    return -log_mean_exp(log_prob, dim=1).mean(-1)
-
-
-def fast_negative_elbo(
-    problem: Problem, guide: Tensor, noise: Tensor, x: Tensor, y: Tensor
-) -> Tensor:
-    """Return -ELBO / N in nats per row, `[replicas]`, at one draw of the weights.
-
-    Arguments:
-        guide: means and log standard deviations, `[replicas, 2, parameters]`.
-        noise: standard Normal, `[replicas, parameters]`.
-        x, y: a standardised minibatch, `[replicas, batch, ...]`.
-    """
-    weights = _reparameterise(guide, noise)
-    q = dist.Normal(guide[:, 0], guide[:, 1].exp()).to_event(1)
-    p = problem.prior_distribution()
-    try:
-        divergence = kl_divergence(q, p)
-    except NotImplementedError:  # no closed form: the same estimate that Pyro falls back to
-        divergence = q.log_prob(weights) - p.log_prob(weights)
-    return problem.loss(weights[:, None], x, y)[:, 0] + divergence / problem.points
-
-
-def pyro_negative_elbo(
-    problem: Problem, guide: Tensor, noise: Tensor, x: Tensor, y: Tensor
-) -> Tensor:
-    """Return the same by Pyro's own `TraceMeanField_ELBO` of the program `problem.model`.
-
-    Replica by replica, so that one which diverges takes no other along; arguments as above.
-    """
-    losses = []
-    for r in range(problem.replicas):
-        replica = problem.take([r])
-
-        def program(batch: tuple[Tensor, Tensor], r: int = r) -> None:
-            loc, scale = guide[r, 0], guide[r, 1].exp()
-            with pyro.plate("replicas", 1, dim=-2):
-                pyro.sample("weights", GivenNoise(loc, scale, noise[r]).to_event(1))
-
-        elbo = TraceMeanField_ELBO()
-        batch = (x[r : r + 1], y[r : r + 1])
-        with warnings.catch_warnings():  # the training loop itself reports a loss of NaN
-            warnings.filterwarnings("ignore", message="Encountered NaN")
-            losses.append(elbo.differentiable_loss(replica.model, program, batch) / problem.points)
-    return torch.stack(losses)
-
-
-def trusted(
-    problem: Problem, guide: Tensor, seeds: Sequence[int], training: Training
-) -> NegativeElbo:
-    """Return the fast step if it agrees with Pyro's ELBO on one minibatch and draw, else Pyro's.
-
-    The value and the gradient are compared, relative to the largest number of each replica.
-    """
-    streams = Streams(seeds, "check against Pyro", guide.device, guide.dtype)
-    noise = streams.normal(1, guide.shape[-1])[:, 0]
-    rows = torch.arange(training.batch_of(problem.points), device=guide.device)
-    x, y = problem.batch(problem.train.at(rows.expand(problem.replicas, -1)))
-    with pyro.validation_enabled(False):  # it would raise where a replica is not finite
-        found = _value_and_gradient(fast_negative_elbo, problem, guide, noise, x, y)
-        expected = _value_and_gradient(pyro_negative_elbo, problem, guide, noise, x, y)
-    worst = max(_difference(a, b) for a, b in zip(found, expected, strict=True))
-    if worst <= TOLERANCE:
-        return fast_negative_elbo
-    warnings.warn(
-        f"The fast ELBO differs from Pyro's by {worst:.1e} (relative), more than {TOLERANCE:.0e}. "
-        "Training goes on with Pyro's own, which is slower.",
-        stacklevel=2,
-    )
-    return pyro_negative_elbo
-
-
-class GivenNoise(dist.Normal):
-    """A Normal whose standard noise is given, so that two ways of computing see the same draw."""
-
-    def __init__(self, loc: Tensor, scale: Tensor, noise: Tensor) -> None:
-        super().__init__(loc, scale, validate_args=False)
-        self.noise = noise
-
-    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> GivenNoise:
-        """Return the same distribution over a larger batch."""
-        parts = (self.loc, self.scale, self.noise)
-        return GivenNoise(*(part.expand(batch_shape) for part in parts))
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+    def sample(self, noise: Tensor) -> Tensor:
         """Return loc + scale * noise."""
-        return self.loc + self.scale * self.noise
+        return self.loc[:, None] + self.scale[:, None] * noise
 
+    def with_divergence(self, noise: Tensor, prior: TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Return weights, and KL(q || prior) or, where it has no closed form, its estimate."""
+        weights, q = self.sample(noise), self.distribution(noise)
+        try:
+            return weights, kl_divergence(q, prior)
+        except NotImplementedError:  # the same estimate that Pyro falls back to
+            return weights, q.log_prob(weights) - prior.log_prob(weights)
 
-def _reparameterise(guide: Tensor, noise: Tensor) -> Tensor:
-    loc, log_scale = guide.unbind(-2)
-    return loc + log_scale.exp() * noise
-
-
-def _difference(found: Tensor, expected: Tensor) -> float:
-    """Return the worst relative difference over replicas; one that is lost in both counts as 0."""
-    found, expected = (part.reshape(len(part), -1) for part in (found, expected))
-    gap = (found - expected).abs().amax(1) / expected.abs().amax(1)
-    lost, lost_too = (~part.isfinite().all(1) for part in (found, expected))
-    gap = torch.where(lost | lost_too, torch.where(lost == lost_too, 0.0, torch.inf), gap)
-    return gap.max().item()
-
-
-def _value_and_gradient(
-    elbo: NegativeElbo, problem: Problem, guide: Tensor, noise: Tensor, x: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor]:
-    guide = guide.detach().requires_grad_()
-    losses = elbo(problem, guide, noise, x, y)
-    (gradient,) = torch.autograd.grad(losses.sum(), guide)
-    return losses.detach(), gradient
+    def distribution(self, noise: Tensor) -> TorchDistribution:
+        """Return Pyro's Normal."""
+        return dist.Normal(self.loc[:, None], self.scale[:, None]).to_event(1)
