@@ -16,6 +16,7 @@ from bnn.methods import (
     MeanField,
     TemperatureScaled,
     Under,
+    VectorScaled,
 )
 from bnn.networks import MLP
 from bnn.optimise import Training
@@ -41,6 +42,7 @@ __all__ = [
     "TemperatureScaled",
     "Training",
     "Under",
+    "VectorScaled",
     "data",
     "from_arrays",
     "likelihoods",

@@ -18,6 +18,7 @@ from bnn.methods.maximum_posterior import MAP
 from bnn.methods.mean_field import MeanField
 from bnn.methods.temperature import TemperatureScaled
 from bnn.methods.under import Under
+from bnn.methods.vector_scaling import VectorScaled
 from bnn.optimise import Progress, silent
 from bnn.posterior import Posterior
 from bnn.problem import Problem
@@ -61,4 +62,5 @@ __all__ = [
     "Method",
     "TemperatureScaled",
     "Under",
+    "VectorScaled",
 ]
