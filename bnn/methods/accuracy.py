@@ -8,9 +8,17 @@ from typing import Literal
 # What it gives for the weights of a linear model with a Normal prior and noise of known scale:
 # "posterior": their exact mean and covariance; "factorised": the exact mean, and the variances
 # 1 / diag(precision) of the best independent Normals; "mode": the exact mean, without a spread;
-# "least_squares": the weights of maximum likelihood; "approximate": none of these, so that only
-# its distance is bounded.
-Linear = Literal["posterior", "factorised", "mode", "least_squares", "approximate"]
+# "least_squares": the weights of maximum likelihood; "dropout": the mode under the penalty that
+# dropped inputs bring; "approximate": none of these, so that the distance of its mean is bounded,
+# in standard deviations of the posterior; "none": nothing, for it is for classes only.
+Linear = Literal[
+    "posterior", "factorised", "mode", "least_squares", "dropout", "approximate", "none"
+]
+
+# Whose gradient a step of training estimates, per row: minus the log-likelihood's, the log joint's,
+# the log joint's with dropped inputs, the ELBO's, its first term's (where the update itself adds
+# the KL's), or something else's, which has no closed form.
+Estimated = Literal["likelihood", "joint", "dropout", "elbo", "expected_likelihood", "other"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +32,23 @@ class Accuracy:
         probability: largest error of a predicted probability on a logistic regression of two
             weights.
         elbo: whether what it maximises is a lower bound of the log evidence.
+        gradient: what a step of training estimates the gradient of; None: the ELBO where `elbo`
+            says so, the log-likelihood where `linear` is least squares, else the log joint.
     """
 
     linear: Linear
     tolerance: float | None
     probability: float
     elbo: bool = False
+    gradient: Estimated | None = None
+
+    @property
+    def estimated(self) -> Estimated:
+        """What a step of training estimates the gradient of."""
+        if self.gradient is not None:
+            return self.gradient
+        if self.linear == "dropout":
+            return "dropout"
+        if self.elbo:
+            return "elbo"
+        return "likelihood" if self.linear == "least_squares" else "joint"
