@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bnn.data import Dataset, Provenance, Split
+from bnn.data import Dataset, Provenance, Split, Task
 from bnn.methods import Method
 from bnn.optimise import Training
 
@@ -81,7 +81,12 @@ def quick(method: Method, **training: object) -> Method:
 
 
 # Settings by which methods are made cheap, wherever a method has one of that name.
-SMALL = {"members": 3}
+SMALL = {"members": 3, "chains": 4, "warmup": 20, "samples": 6, "thin": 1, "max_steps": 10}
+
+
+def serves(method: Method, task: Task) -> bool:
+    """Is the method for such a task? Most are for both."""
+    return task in getattr(method, "tasks", ("classification", "regression"))
 
 
 def trained(method: Method) -> bool:

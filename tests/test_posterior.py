@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small import apart, normal, quick, real_targets, relative, two_classes
+from small import apart, normal, quick, real_targets, relative, serves, two_classes
 from torch import nn
 
 from bnn import posterior as module
@@ -200,7 +200,11 @@ def test_named_weights_are_the_layouts() -> None:
 @pytest.mark.parametrize(
     "noise", [FixedNoise(1.0), LearnedNoise(), InputNoise()], ids=lambda noise: type(noise).__name__
 )
-@every_method
+@pytest.mark.parametrize(
+    "method",
+    [method for method in METHODS if serves(method, "regression")],
+    ids=lambda method: method.name,
+)
 def test_real_targets_come_back_in_their_units(method: Method, noise: Noise) -> None:
     likelihood = Normal(noise)
     data = real_targets(40, replicas=3)
