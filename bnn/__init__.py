@@ -8,6 +8,7 @@ from bnn.data import Dataset, from_arrays
 from bnn.errors import InputError
 from bnn.methods import (
     CORE,
+    HMC,
     MAP,
     METHODS,
     MLE,
@@ -27,6 +28,7 @@ from bnn.study import Study
 
 __all__ = [
     "CORE",
+    "HMC",
     "MAP",
     "METHODS",
     "MLE",

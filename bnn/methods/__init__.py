@@ -13,6 +13,7 @@ from typing import Protocol
 
 from bnn.methods.dropout import MCDropout
 from bnn.methods.ensemble import DeepEnsemble
+from bnn.methods.hmc import HMC
 from bnn.methods.maximum_likelihood import MLE
 from bnn.methods.maximum_posterior import MAP
 from bnn.methods.mean_field import MeanField
@@ -49,10 +50,11 @@ class Method(Protocol):
 
 # The five that a comparison starts with, and all there are.
 CORE: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField())
-METHODS: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField())
+METHODS: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField(), HMC())
 
 __all__ = [
     "CORE",
+    "HMC",
     "MAP",
     "METHODS",
     "MLE",

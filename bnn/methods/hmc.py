@@ -1,0 +1,196 @@
+"""Hamiltonian Monte Carlo: samples of the posterior itself, from many chains at once.
+
+    U(w) = -log p(w) - sum_n log p(y_n | x_n, w),    w_1, w_2, ... ~ exp(-U(w))
+
+Every leapfrog step takes one gradient over all rows, for all chains of all replicas together. The
+gradient is that of the program written out; when a fit starts, its value and gradient are compared
+with Pyro's trace of `problem.model`, and if they differ, Pyro's is used.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from bnn.errors import InputError
+from bnn.hamiltonian import Potential, Sampled, State, sample
+from bnn.methods.accuracy import Accuracy
+from bnn.methods.members import spread
+from bnn.methods.partial import Which, partial
+from bnn.optimise import CURVE_POINTS, Curve, Fit, Progress, silent
+from bnn.posterior import Chains, Posterior
+from bnn.problem import Problem
+from bnn.seeds import Streams, as_seeds
+
+TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # relative difference to Pyro's density
+
+
+@dataclass(frozen=True)
+class HMC:
+    """Hamiltonian Monte Carlo, with trajectories of adapted length over parallel chains."""
+
+    chains: int = 16  # at once, for each replica
+    warmup: int = 500  # iterations that adapt the step, the scales and the trajectories
+    samples: int = 250  # kept of each chain
+    thin: int = 4  # iterations per kept sample
+    acceptance: float = 0.8  # mean acceptance probability to adapt the step to
+    max_steps: int = 256  # leapfrog steps of a trajectory, at most
+    last_layer: Which = False  # infer the last layer alone, or what a predicate over names chooses
+
+    name: ClassVar[str] = "hmc"
+    label: ClassVar[str] = "HMC"
+    reference: ClassVar[str] = (
+        "Hoffman, Radul, Sountsov 2021, https://proceedings.mlr.press/v130/hoffman21a.html"
+    )
+    version: ClassVar[int] = 1
+    accuracy: ClassVar[Accuracy] = Accuracy("posterior", None, 0.01)
+
+    def __post_init__(self) -> None:
+        check_chains(self.chains, self.warmup, self.samples, self.acceptance)
+        counts = (self.thin, self.max_steps)
+        if not all(isinstance(n, int) and n >= 1 for n in counts):
+            raise InputError(
+                "at least one iteration per kept sample, and one leapfrog step",
+                f"thin={self.thin!r}, max_steps={self.max_steps!r}",
+                "4 and 256 are usual.",
+            )
+
+    def thorough(self) -> Self:
+        """Return settings for a problem of a few weights, to small Monte-Carlo errors."""
+        return replace(self, warmup=1000, samples=1000)
+
+    def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
+        """Run the chains of all seeds at once."""
+        seeds = as_seeds(seeds)
+        problem = partial(problem.for_seeds(seeds), seeds, self.last_layer)
+        check_proper(problem)
+        start = starts(problem, seeds, self.chains)
+        began = time.perf_counter()
+        with pyro.validation_enabled(False):  # it would raise where a replica is not finite
+            sampled = sample(
+                trusted(problem, start),
+                start,
+                Streams(seeds, "trajectories", start.device, start.dtype),
+                warmup=self.warmup,
+                samples=self.samples,
+                thin=self.thin,
+                acceptance=self.acceptance,
+                max_steps=self.max_steps,
+                progress=progress,
+            )
+        seconds = time.perf_counter() - began + problem.network.seconds
+        fit = _fit(sampled, problem.points, seconds)
+        return Posterior(problem, Chains(sampled.positions), seeds, fit)
+
+
+def check_chains(chains: int, warmup: int, samples: int, acceptance: float) -> None:
+    """Refuse numbers of chains and iterations, and a target, that are none."""
+    counts = (chains, warmup + 1, samples) if isinstance(warmup, int) else ()
+    if not counts or not all(isinstance(n, int) and n >= 1 for n in counts):
+        raise InputError(
+            "at least one chain and one sample, and a whole number of iterations before it",
+            f"chains={chains!r}, samples={samples!r}, warmup={warmup!r}",
+            "At least 4 chains are needed to tell whether they agree.",
+        )
+    if not 0 < acceptance < 1:
+        raise InputError(
+            "an acceptance probability between 0 and 1", repr(acceptance), "0.8 is usual."
+        )
+
+
+def check_proper(problem: Problem) -> None:
+    """Refuse a prior that is no density: there may be no posterior to sample from."""
+    if not problem.prior.proper:
+        raise InputError(
+            "a proper prior", "Flat", "Without a prior the posterior may not be a distribution."
+        )
+
+
+def starts(problem: Problem, seeds: Sequence[int], chains: int) -> Tensor:
+    """Return where the chains start, `[replicas, chains, parameters]`.
+
+    Chain 0 starts where every other method does, the others at starts of their own, as the members
+    of a deep ensemble.
+    """
+    everyone, each = spread(problem, seeds, chains)
+    return everyone.initial(each).unflatten(0, (problem.replicas, chains))
+
+
+def potential_of(problem: Problem) -> Potential:
+    """Return U(w) = -log p(w, D) of weights `[replicas, chains, parameters]`."""
+    x, y = problem.batch(problem.train)
+    prior = problem.prior_distribution()
+
+    def potential(weights: Tensor) -> Tensor:
+        log_likelihood = problem.log_likelihood(weights, problem.outputs(weights, x), y)
+        return -prior.log_prob(weights) - log_likelihood.sum(-1)
+
+    return potential
+
+
+def pyro_potential_of(problem: Problem) -> Potential:
+    """Return the same by Pyro's trace of the program `problem.model`, chain by chain."""
+
+    def one(weights: Tensor) -> Tensor:
+        model = poutine.condition(problem.model, {"weights": weights})
+        trace = poutine.trace(model).get_trace()
+        trace.compute_log_prob()
+        return -trace.nodes["weights"]["log_prob"][:, 0] - trace.nodes["y"]["log_prob"].sum(-1)
+
+    return lambda weights: torch.stack([one(w) for w in weights.split(1, dim=1)], dim=1)
+
+
+def trusted(problem: Problem, start: Tensor) -> Potential:
+    """Return the potential written out if it agrees with Pyro's at the first chains' starts."""
+    weights = start[:, :1]
+    fast, slow = potential_of(problem), pyro_potential_of(problem)
+    found, expected = (State.at(potential, weights) for potential in (fast, slow))
+    worst = max(
+        _apart(found.potential, expected.potential), _apart(found.gradient, expected.gradient)
+    )
+    if worst <= TOLERANCE.get(start.dtype, 1e-3):
+        return fast
+    warnings.warn(
+        f"The log density differs from Pyro's by {worst:.1e} (relative). Sampling goes on with "
+        "Pyro's own, which is slower.",
+        stacklevel=2,
+    )
+    return slow
+
+
+def _apart(found: Tensor, expected: Tensor) -> float:
+    """Return the worst relative difference over the replicas that are finite in both."""
+    found, expected = found.flatten(1), expected.flatten(1)
+    sound = [part.isfinite().all(1) for part in (found, expected)]
+    if not torch.equal(*sound):
+        return math.inf
+    gap = (found - expected)[sound[0]].abs().amax(1) / expected[sound[0]].abs().amax(1)
+    return gap.max().item() if len(gap) else 0.0
+
+
+def _fit(sampled: Sampled, points: int, seconds: float) -> Fit:
+    """Return the account of the chains; the curve is their mean of U per row."""
+    lost = [not finite for finite in sampled.potential.isfinite().all(0).tolist()]
+    curves = tuple(
+        _curve([u / points for u in course], diverged)
+        for course, diverged in zip(sampled.potential.T.tolist(), lost, strict=True)
+    )
+    return Fit(sampled.positions, curves, tuple(lost), seconds)
+
+
+def _curve(course: list[float], diverged: bool) -> Curve:
+    """Return every so many iterations of a chain; of one that is lost, how long it lasted."""
+    if diverged:
+        course = course[: 1 + next(i for i, u in enumerate(course) if not math.isfinite(u))]
+    stride = math.ceil(len(course) / CURVE_POINTS)
+    rows = range((len(course) - 1) % stride, len(course), stride)
+    return Curve(tuple(row + 1 for row in rows), tuple(course[row] for row in rows))
