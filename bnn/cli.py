@@ -1,4 +1,4 @@
-"""The `bnn` command: reports from finished runs, and lists of what there is."""
+"""The `bnn` command: reports from finished runs, checks of methods, and lists of what there is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import TaskID
 
+from bnn.check import check, table
 from bnn.data import DATASETS
-from bnn.errors import InputError, did_you_mean
+from bnn.errors import InputError, choose, did_you_mean
+from bnn.execution import one_thread, progress_bar
 from bnn.methods import METHODS
 from bnn.report import page
 from bnn.report.words import count
@@ -95,6 +98,28 @@ def methods() -> None:
     """List the methods and where they come from."""
     for method in METHODS:
         typer.echo(f"{method.name:12} {method.label:22} {method.reference}")
+
+
+@app.command(name="check")
+def check_methods(
+    method: Annotated[str, typer.Argument(help="A method's name, for example map, or all.")],
+) -> None:
+    """Hold a method to answers that are known exactly; the exit code is 1 if it fails a row."""
+    by_name = {each.name: each for each in METHODS}
+    chosen = METHODS if method == "all" else (choose(method, by_name, "method"),)
+    console, rows = Console(), []
+    with progress_bar(console) as bar, one_thread():
+        for each in chosen:
+            task = bar.add_task(each.label, total=1.0)
+
+            def update(share: float, task: TaskID = task) -> None:
+                bar.update(task, completed=share)
+
+            rows += check(each, update)
+    console.print(table(rows))
+    failed = sum(not row.passed for row in rows)
+    typer.echo(f"{count(len(rows), 'row')}, {failed or 'none'} failed.")
+    raise typer.Exit(1 if failed else 0)
 
 
 @app.command()

@@ -61,7 +61,7 @@ def execute(batches: Sequence[Batch], store: Store, *, workers: int, console: Co
         raise InputError("at least one worker", str(workers), "Leave --workers away.")
     shards = [shard for batch in batches for shard in _shards(batch, workers)]
     workers = min(workers, len(shards))
-    with _bar(console) as bar:
+    with progress_bar(console) as bar:
         rows = [
             bar.add_task(f"{s.data.name} · {s.method.label} × {len(s.seeds)}", total=1.0)
             for s in shards
@@ -157,7 +157,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _bar(console: Console) -> Progress:
+def progress_bar(console: Console) -> Progress:
+    """Return a bar with a line for each task."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -12,12 +12,13 @@ dropped has predictive variance q sum_i w_i^2 x_i^2.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from torch import Size, Tensor, nn
 
 from bnn.errors import InputError
+from bnn.methods.accuracy import Accuracy
 from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.optimise import Progress, Training, silent, train
 from bnn.posterior import Masks, Posterior
@@ -44,9 +45,15 @@ class MCDropout:
     label: ClassVar[str] = "MC dropout"
     reference: ClassVar[str] = "Gal & Ghahramani 2016, https://arxiv.org/abs/1506.02142"
     version: ClassVar[int] = 1
+    accuracy: ClassVar[Accuracy] = Accuracy("dropout", 0.02, 0.15)
 
     def __post_init__(self) -> None:
         _check_rates({"hidden": self.rate, "input": self.input_rate})
+
+    def thorough(self) -> Self:
+        """Return settings for a few weights: inputs are dropped, for there are no hidden units."""
+        training = Training(epochs=2000, learning_rate=0.02, decay=True, average=0.5)
+        return replace(self, rate=0.0, input_rate=0.1, training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""

@@ -9,10 +9,11 @@ Members are replicas, so they all train at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from bnn.errors import InputError
+from bnn.methods.accuracy import Accuracy
 from bnn.methods.maximum_likelihood import MLE
 from bnn.methods.members import gathered, spread
 from bnn.optimise import Progress, silent
@@ -34,12 +35,17 @@ class DeepEnsemble:
         "Lakshminarayanan, Pritzel, Blundell 2017, https://arxiv.org/abs/1612.01474"
     )
     version: ClassVar[int] = 1
+    accuracy: ClassVar[Accuracy] = Accuracy("least_squares", 1e-6, 0.4)
 
     def __post_init__(self) -> None:
         if not isinstance(self.members, int) or self.members < 1:
             raise InputError(
                 "a whole number, at least one member", repr(self.members), "5 is usual."
             )
+
+    def thorough(self) -> Self:
+        """Return settings whose members end at the optimum of a few weights."""
+        return replace(self, member=self.member.thorough())
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train the members of all seeds at once."""

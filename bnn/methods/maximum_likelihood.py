@@ -9,11 +9,12 @@ network is the prediction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from torch import Tensor
 
+from bnn.methods.accuracy import Accuracy
 from bnn.optimise import Progress, Training, silent, train
 from bnn.posterior import Atoms, Posterior
 from bnn.problem import Problem
@@ -30,6 +31,12 @@ class MLE:
     label: ClassVar[str] = "MLE (cross-entropy)"
     reference: ClassVar[str] = "Fisher 1922, https://doi.org/10.1098/rsta.1922.0009"
     version: ClassVar[int] = 1
+    accuracy: ClassVar[Accuracy] = Accuracy("least_squares", 1e-6, 0.4)
+
+    def thorough(self) -> Self:
+        """Return settings that end at the optimum of a few weights."""
+        training = Training(epochs=1000, learning_rate=0.05, decay=True)
+        return replace(self, training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""

@@ -9,11 +9,12 @@ It is trained for a fixed budget: stopped early, it would be no mode.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from torch import Tensor
 
+from bnn.methods.accuracy import Accuracy
 from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.optimise import Progress, Training, silent, train
 from bnn.posterior import Atoms, Posterior
@@ -31,6 +32,12 @@ class MAP:
     label: ClassVar[str] = "MAP"
     reference: ClassVar[str] = "MacKay 1992, https://doi.org/10.1162/neco.1992.4.3.448"
     version: ClassVar[int] = 1
+    accuracy: ClassVar[Accuracy] = Accuracy("mode", 1e-6, 0.2)
+
+    def thorough(self) -> Self:
+        """Return settings that end at the mode of a few weights."""
+        training = Training(epochs=1000, learning_rate=0.05, decay=True)
+        return replace(self, training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""

@@ -1,0 +1,46 @@
+"""Is a method right? Its numbers against answers that are known exactly.
+
+A method states in its class's `accuracy` what it claims, and in `thorough()` the settings under
+which it claims it. Each check is a function from a `Subject`, the method with its fits, to rows of
+expected and found; a method that is listed in `METHODS` is checked like all others.
+"""
+
+from collections.abc import Callable
+
+from bnn.check.evidence import evidence
+from bnn.check.gradients import gradients
+from bnn.check.moments import moments
+from bnn.check.predictions import predictions
+from bnn.check.row import Row
+from bnn.check.subject import Subject
+from bnn.check.table import table
+from bnn.check.training import training
+from bnn.methods import Method
+from bnn.optimise import Progress, silent
+
+Check = Callable[[Subject], list[Row]]
+
+CHECKS: tuple[Check, ...] = (moments, evidence, training, gradients, predictions)
+
+
+def check(method: Method, progress: Progress = silent) -> list[Row]:
+    """Return what every check says of a method.
+
+    Arguments:
+        method: with `accuracy` and `thorough()`.
+        progress: told the share that is done, of the fits to both problems.
+    """
+    shares = [0.0]
+
+    def fitting(share: float) -> None:
+        progress((shares[0] + share) / 2)
+        if share == 1:
+            shares[0] = 1.0
+
+    subject = Subject(method, fitting)
+    rows = [row for each in CHECKS for row in each(subject)]
+    progress(1.0)
+    return rows
+
+
+__all__ = ["CHECKS", "Check", "Row", "Subject", "check", "table"]

@@ -1,0 +1,116 @@
+"""Check 1: mean and covariance of the weights of a linear regression, against the closed form.
+
+What a method computes is held to its own stated relative error (Frobenius norm for the covariance).
+What it samples is held to four Monte-Carlo standard errors in each of the P means and P (P + 1) / 2
+(co)variances: for P = 4, a right sampler misses that once in 1,100 times. So that the standard
+errors are small enough to mean something, a least effective sample size is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import arviz
+import torch
+from torch import Tensor
+
+from bnn.check.row import Row
+from bnn.check.subject import SEED, Subject
+from bnn.posterior import Chains, Family
+from bnn.seeds import Streams
+
+DRAWS = 20_000  # of families without end
+ERRORS = 4.0  # Monte-Carlo standard errors
+LEAST = 400.0  # effective draws, of the worst mean or covariance
+
+
+def moments(subject: Subject) -> list[Row]:
+    """Return a row for each moment that the method claims."""
+    claim, truth = subject.claim, subject.truth
+    if claim.linear == "none":
+        return []
+    family = subject.posterior.family
+    weights = _sampled(family)
+    if claim.tolerance is None:
+        return list(_by_errors(subject, weights, isinstance(family, Chains)))
+    mean = family.mean[0] if hasattr(family, "mean") else weights.flatten(0, 1).mean(0)
+    name, tolerance = subject.method.name, claim.tolerance
+    if claim.linear == "approximate":
+        away = ((mean - truth.mean) / truth.covariance.diagonal().sqrt()).abs().max().item()
+        return [Row(name, "linear model: mean, posterior sds away", 0.0, away, tolerance)]
+    rows = [
+        Row(
+            name,
+            f"linear model: {_NOUNS[claim.linear]}, relative error",
+            0.0,
+            _relative(mean, _expected_mean(subject)),
+            tolerance,
+        )
+    ]
+    if claim.linear in ("posterior", "factorised"):
+        if hasattr(family, "covariance"):
+            covariance = family.covariance[0]
+        else:
+            covariance = weights.flatten(0, 1).mT.cov()
+        exact = truth.covariance
+        if claim.linear == "factorised":
+            exact = truth.precision.diagonal().reciprocal().diag()
+        what = "linear model: covariance, relative error"
+        rows.append(Row(name, what, 0.0, _relative(covariance, exact), tolerance))
+    return rows
+
+
+_NOUNS = {
+    "posterior": "mean",
+    "factorised": "mean",
+    "mode": "mode",
+    "least_squares": "least squares",
+    "dropout": "mode under dropped inputs",
+}
+
+
+def _expected_mean(subject: Subject) -> Tensor:
+    truth, claim = subject.truth, subject.claim
+    if claim.linear == "least_squares":
+        return truth.least_squares
+    if claim.linear == "dropout":
+        return truth.dropped(subject.input_rate)
+    return truth.mean
+
+
+def _sampled(family: Family) -> Tensor:
+    """Return weights of replica 0, `[chains, draws, parameters]`; independent ones as one chain."""
+    if isinstance(family, Chains):
+        return family.weights[0]
+    streams = Streams([SEED], "check moments", torch.device("cpu"), torch.float64)
+    return family.take([0]).draw(streams, DRAWS)[0]
+
+
+def _by_errors(subject: Subject, weights: Tensor, chained: bool) -> Iterator[Row]:
+    """Yield the worst moment, in standard errors, and the least effective sample size."""
+    truth, name = subject.truth, subject.method.name
+    centred = weights - truth.mean
+    upper = torch.triu_indices(weights.shape[-1], weights.shape[-1])
+    products = (centred[..., :, None] * centred[..., None, :])[..., upper[0], upper[1]]
+    exact = truth.covariance[upper[0], upper[1]]
+    sizes = []
+    for noun, values, expected in (
+        ("mean", centred, torch.zeros_like(truth.mean)),
+        ("covariance", products, exact),
+    ):
+        size = _effective(values) if chained else torch.full_like(expected, values[..., 0].numel())
+        away = (values.mean((0, 1)) - expected) / (values.flatten(0, 1).std(0) / size.sqrt())
+        what = f"linear model: {noun}, standard errors"
+        yield Row(name, what, 0.0, away.abs().max().item(), ERRORS)
+        sizes.append(size.min().item())
+    yield Row(name, "linear model: least effective draws", LEAST, min(sizes), 0.0, ">=")
+
+
+def _effective(values: Tensor) -> Tensor:
+    """Return the effective sample size of each mean over `[chains, draws, quantities]`."""
+    found = [float(arviz.ess(value.numpy(), method="mean")) for value in values.unbind(-1)]
+    return torch.tensor(found, dtype=values.dtype)
+
+
+def _relative(found: Tensor, expected: Tensor) -> float:
+    return ((found - expected).norm() / expected.norm()).item()

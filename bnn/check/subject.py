@@ -1,0 +1,101 @@
+"""The method under examination, and its fits to the two problems whose posterior is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnn.check.linear import LinearGaussian, linear_regression
+from bnn.check.objective import Objective, watched
+from bnn.data.gaussians import two_gaussians
+from bnn.exact import grid_posterior
+from bnn.methods import Method
+from bnn.methods.accuracy import Accuracy
+from bnn.methods.dropout import DroppedUnits
+from bnn.networks import MLP
+from bnn.optimise import Progress, silent
+from bnn.posterior import Posterior, predict
+from bnn.priors import Normal
+from bnn.problem import Problem
+
+SEED = 1
+SPLITS = range(3)  # repetitions of the logistic regression
+ROWS = 10  # training rows of each
+SCALE = 3.0  # of its prior
+DRAWS = 10_000
+GRID = torch.linspace(-6, 6, 61, dtype=torch.float64)[:, None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A method at its most thorough, with each fit made once.
+
+    Arguments:
+        method: to be examined; its class states its `accuracy`.
+        progress: told the share of a fit that is done.
+    """
+
+    method: Any  # a Method with `accuracy` and `thorough`
+    progress: Progress = silent
+
+    @property
+    def claim(self) -> Accuracy:
+        """What the method says of itself."""
+        claim: Accuracy = self.method.accuracy
+        return claim
+
+    @cached_property
+    def thorough(self) -> Method:
+        """The method in its most exact settings."""
+        thorough: Method = self.method.thorough()
+        return thorough
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The linear regression."""
+        return linear_regression()
+
+    @cached_property
+    def truth(self) -> LinearGaussian:
+        """Its exact solution."""
+        return LinearGaussian.of(self.problem)
+
+    @property
+    def posterior(self) -> Posterior:
+        """The method's fit to the regression."""
+        return self._fit[0]
+
+    @property
+    def objective(self) -> Objective | None:
+        """What was minimised to that end; None where nothing was, in the common training loop."""
+        return self._fit[1]
+
+    @cached_property
+    def _fit(self) -> tuple[Posterior, Objective | None]:
+        with watched() as caught:
+            posterior = self.thorough.fit(self.problem, [SEED], self.progress)
+        return posterior, caught[0] if caught else None
+
+    @property
+    def input_rate(self) -> float:
+        """Probability with which dropout leaves out an input of the regression."""
+        family = self.posterior.family
+        return family.masks.rates["input"] if isinstance(family, DroppedUnits) else 0.0
+
+    @cached_property
+    def probability_errors(self) -> Tensor:
+        """The largest errors of predicted probabilities on a logistic regression, `[splits]`.
+
+        A slope and an intercept, ten rows; the exact prediction is a sum over a lattice.
+        """
+        data = two_gaussians(SPLITS, ROWS)
+        problem = Problem.of(data, MLP(1, [], 1).double(), prior=Normal(SCALE))
+        exact = [grid_posterior(problem.take([r])).log_probs(GRID) for r in range(len(SPLITS))]
+        posterior = self.thorough.fit(problem, list(SPLITS), self.progress)
+        found: Any = predict(posterior, GRID, DRAWS)
+        errors: Tensor = (found.probs - torch.stack(exact).exp()).abs().amax((1, 2))
+        return errors
