@@ -30,10 +30,10 @@ ROUNDING = 1e-9  # relative, of a log evidence
 
 def evidence(subject: Subject) -> list[Row]:
     """Return what is known of the ELBO, for methods that have one."""
-    family: Any = subject.posterior.family
-    truth = subject.truth
     if not subject.claim.elbo:
         return []
+    family: Any = subject.posterior.family
+    truth = subject.truth
     name, rounding = subject.method.name, ROUNDING * abs(truth.log_evidence)
     elbo, error = _mean(_elbo_draws(subject, family))
     rows = [

@@ -68,7 +68,10 @@ def _exact(subject: Subject, objective: Objective) -> Tensor | None:
 
 def _expected_loss(subject: Subject, parameters: Tensor) -> Tensor | None:
     """Return the expected loss of parameters `[1, ...]`, nats per row."""
-    truth, estimated = subject.truth, subject.claim.estimated
+    estimated = subject.claim.estimated
+    if estimated == "other":
+        return None
+    truth = subject.truth
     if estimated == "likelihood":
         return truth.negative_log_likelihood(parameters[0])
     if estimated == "joint":
@@ -76,7 +79,7 @@ def _expected_loss(subject: Subject, parameters: Tensor) -> Tensor | None:
     if estimated == "dropout":
         return truth.dropped_loss(parameters[0], subject.input_rate)
     family: Any = subject.posterior.family
-    if estimated == "other" or not hasattr(family, "covariance"):
+    if not hasattr(family, "covariance"):
         return None
     guide = replace(family, parameters=parameters)
     if estimated == "expected_likelihood":

@@ -67,18 +67,15 @@ class Subject:
     @property
     def posterior(self) -> Posterior:
         """The method's fit to the regression."""
-        return self._fit[0]
+        return self._regression[0]
 
     @property
     def objective(self) -> Objective | None:
-        """What was minimised to that end; None where nothing was, in the common training loop."""
-        return self._fit[1]
+        """What was minimised to that end; None where nothing was, in the common training loop.
 
-    @cached_property
-    def _fit(self) -> tuple[Posterior, Objective | None]:
-        with watched() as caught:
-            posterior = self.thorough.fit(self.problem, [SEED], self.progress)
-        return posterior, caught[0] if caught else None
+        Of a method for classes only, it is that of the logistic regression.
+        """
+        return (self._logistic if self.claim.linear == "none" else self._regression)[1]
 
     @property
     def input_rate(self) -> float:
@@ -92,10 +89,24 @@ class Subject:
 
         A slope and an intercept, ten rows; the exact prediction is a sum over a lattice.
         """
+        posterior = self._logistic[0]
+        each = [grid_posterior(posterior.problem.take([r])) for r in range(len(SPLITS))]
+        exact = torch.stack([lattice.log_probs(GRID) for lattice in each]).exp()
+        found: Any = predict(posterior, GRID, DRAWS)
+        errors: Tensor = (found.probs - exact).abs().amax((1, 2))
+        return errors
+
+    @cached_property
+    def _regression(self) -> tuple[Posterior, Objective | None]:
+        return self._fit(self.problem, [SEED])
+
+    @cached_property
+    def _logistic(self) -> tuple[Posterior, Objective | None]:
         data = two_gaussians(SPLITS, ROWS)
         problem = Problem.of(data, MLP(1, [], 1).double(), prior=Normal(SCALE))
-        exact = [grid_posterior(problem.take([r])).log_probs(GRID) for r in range(len(SPLITS))]
-        posterior = self.thorough.fit(problem, list(SPLITS), self.progress)
-        found: Any = predict(posterior, GRID, DRAWS)
-        errors: Tensor = (found.probs - torch.stack(exact).exp()).abs().amax((1, 2))
-        return errors
+        return self._fit(problem, list(SPLITS))
+
+    def _fit(self, problem: Problem, seeds: list[int]) -> tuple[Posterior, Objective | None]:
+        with watched() as caught:
+            posterior = self.thorough.fit(problem, seeds, self.progress)
+        return posterior, caught[0] if caught else None

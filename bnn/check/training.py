@@ -88,8 +88,8 @@ def _expected_regulariser(subject: Subject, objective: Objective) -> float | Non
         return 0.0
     if estimated in ("joint", "dropout"):
         return -prior.log_prob(objective.parameters[0]).sum().item()
-    family: Any = subject.posterior.family
-    if estimated == "other" or not hasattr(family, "covariance"):
+    family: Any = None if estimated == "other" else subject.posterior.family
+    if not hasattr(family, "covariance"):
         return None
     moved = replace(family, parameters=objective.parameters)
     covariance = moved.covariance[0]
