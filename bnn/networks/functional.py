@@ -102,7 +102,7 @@ class Functional:
             return functional_call(self._module, {**weights, **masks}, (x,))
 
         over_draws = vmap(single, in_dims=(0, 0, None))
-        with _ordinary_attention():
+        with ordinary_attention():
             return vmap(over_draws)(dict(weights), named, x)
 
     def _check_batched(self, examples: Tensor) -> None:
@@ -171,7 +171,7 @@ def _check_supported(network: nn.Module) -> None:
 
 
 @contextmanager
-def _ordinary_attention() -> Iterator[None]:
+def ordinary_attention() -> Iterator[None]:
     """Keep torch from its shortcuts for attention, which vmap cannot batch."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -1,0 +1,310 @@
+"""Laplace approximation: a Normal about the mode, as narrow as the loss is curved there.
+
+    w* = argmax log p(D | w) + log p(w),    q(w) = Normal(w*, (G + T)^-1)
+
+G is the generalised Gauss-Newton matrix (see `bnn.curvature`) and T the prior's precision. The
+network is replaced by its tangent at w*, f(x, w*) + J(x)(w - w*), for which q is the posterior up
+to the likelihood's own curvature (Immer, Korzepa, Bauer 2021, https://arxiv.org/abs/2008.08400); so
+it is exact for linear models with Normal noise. "sampled" runs the curved network on draws of q,
+which overestimates its spread.
+
+The evidence is log p(D) ~ log p(D, w*) + P/2 log 2 pi - 1/2 log det(G + T). A number of times in
+the course of training, the prior's precisions t_k, one for each parameter tensor k, and the scale
+of a learned noise are set to where it is stationary (MacKay 1992):
+
+    gamma_k = P_k - t_k tr_k (G + T)^-1,    t_k = gamma_k / |w_k - mean|^2
+    noise^2 = sum_n (y_n - f(x_n))^2 / (N - sum_k gamma_k)
+
+and training goes on from there, so that w* is the mode under the prior that it is given.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bnn.curvature import Curvature, Diagonal, Full, Gaussian, Kronecker, fisher_root
+from bnn.errors import InputError, choose
+from bnn.layout import Layout
+from bnn.lbfgs import polish
+from bnn.likelihoods import LearnedNoise, SoftLabels
+from bnn.methods.accuracy import Accuracy
+from bnn.methods.maximum_likelihood import negative_log_likelihood
+from bnn.methods.maximum_posterior import negative_log_joint
+from bnn.methods.partial import Which, partial
+from bnn.networks import Tangent
+from bnn.optimise import Fit, Progress, Training, silent, train
+from bnn.posterior import Masks, Posterior
+from bnn.priors import Normal, scales
+from bnn.problem import Problem
+from bnn.seeds import Streams, as_seeds
+
+FORMS: Mapping[str, type[Full] | type[Kronecker] | type[Diagonal]] = {
+    "full": Full,
+    "kronecker": Kronecker,
+    "diagonal": Diagonal,
+    "last_layer": Full,
+}
+MEMORY = 8 * 2**30  # bytes that the matrices of a full structure may take
+LEAST = 1e-6  # effective weights that a parameter tensor has at the least, at the problem's prior
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """A Normal about the MAP, with the curvature of the loss.
+
+    Kronecker is the default, because it serves networks of any size; "full" is the better one
+    where its matrix, the square of the number of weights, is small.
+
+    Raises:
+        InputError: on unknown settings; in `fit`, on priors that are not Normal, on likelihoods
+            whose curvature is not known, and where a full matrix would be too large.
+    """
+
+    structure: Literal["full", "kronecker", "diagonal", "last_layer"] = "kronecker"  # of G;
+    # "last_layer" is short for "full" with last_layer=True
+    predictive: Literal["linearised", "sampled"] = "linearised"  # what a draw of weights goes into
+    evidence: bool = True  # whether the evidence sets the scales of prior and learned noise
+    updates: int = 20  # of those scales, evenly over the training
+    last_layer: Which = False  # True, or a predicate over names: the others stay at the MAP
+    polish: float | None = None  # largest derivative of the loss, nats per row, that L-BFGS may
+    # leave after the training; None: none is run
+    training: Training = Training(epochs=200, steps=4000, decay=True)
+
+    name: ClassVar[str] = "laplace"
+    label: ClassVar[str] = "Laplace"
+    reference: ClassVar[str] = "MacKay 1992, https://doi.org/10.1162/neco.1992.4.3.448"
+    version: ClassVar[int] = 1
+    accuracy: ClassVar[Accuracy] = Accuracy(linear="posterior", tolerance=1e-8, probability=0.1)
+
+    def __post_init__(self) -> None:
+        choose(self.structure, FORMS, "structure")
+        choose(self.predictive, {"linearised": 0, "sampled": 0}, "predictive")
+        if not isinstance(self.updates, int) or self.updates < 1:
+            raise InputError(
+                "a whole number of updates, at least one", repr(self.updates), "Try 20."
+            )
+        if self.polish is not None and not 0 < self.polish < math.inf:
+            raise InputError(
+                "a positive tolerance, or None", repr(self.polish), "1e-10 is thorough."
+            )
+
+    def thorough(self) -> Laplace:
+        """Return the exact posterior of linear models with Normal noise: full, at the very mode."""
+        training = Training(epochs=200, decay=True)
+        return replace(self, structure="full", evidence=False, polish=1e-10, training=training)
+
+    def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
+        """Find the mode of each seed, all at once, and the curvature there."""
+        seeds = as_seeds(seeds)
+        problem = problem.for_seeds(seeds)
+        _check(problem)
+        which = self.last_layer or self.structure == "last_layer"
+        problem = partial(problem, seeds, which, progress)
+        if FORMS[self.structure] is Full:
+            _check_memory(problem)
+        fit, hyper = self._train(problem, seeds, progress)
+        began = time.perf_counter()
+        family = self._family(problem, fit.parameters, hyper)
+        lost = (~family.log_evidence.isfinite()).tolist()
+        diverged = tuple(a or b for a, b in zip(fit.diverged, lost, strict=True))
+        fit = replace(fit, diverged=diverged, seconds=fit.seconds + time.perf_counter() - began)
+        if self.predictive == "linearised":
+            at = fit.parameters[:, : problem.network.layout.size]
+            problem = replace(problem, network=Tangent(problem.network, at))
+        return Posterior(problem, family, seeds, fit, caveats=self._caveats(problem))
+
+    def _train(
+        self, problem: Problem, seeds: Sequence[int], progress: Progress
+    ) -> tuple[Fit, Tensor]:
+        """Return the fit of the flat weights, and the log precisions `[replicas, tensors]`.
+
+        The precisions, relative to the problem's prior, are trained along as columns of their own,
+        of which no loss has a derivative: they change at the updates alone.
+        """
+        start, groups = problem.initial(seeds), len(problem.network.layout.shapes)
+        start = torch.cat([start, start.new_zeros(len(start), groups)], dim=1)
+        batches = problem.points // self.training.batch_of(problem.points)
+        steps = self.training.epochs_of(problem.points) * batches
+        at = {round(steps * (i + 1) / (self.updates + 1)) for i in range(self.updates)}
+
+        def loss(problem: Problem, state: Tensor, x: Tensor, y: Tensor, noise: Streams) -> Tensor:
+            weights, hyper = state[:, :-groups], state[:, -groups:].detach()
+            if not self.evidence:
+                return negative_log_joint(problem, weights, x, y, noise)
+            own = problem.network.layout.size  # the rest is noise, which the evidence sets
+            weights = torch.cat([weights[:, :own], weights[:, own:].detach()], dim=1)
+            given = negative_log_likelihood(problem, weights, x, y, noise)
+            return given - log_prior(problem, weights, hyper) / problem.points
+
+        def validate(problem: Problem, state: Tensor, x: Tensor, y: Tensor, n: Streams) -> Tensor:
+            return negative_log_likelihood(problem, state[:, :-groups], x, y, n)
+
+        def visit(replicas: Sequence[int], done: int, state: Tensor) -> None:
+            if self.evidence and done in at:
+                self._update(problem.take(replicas), state[:, :-groups], state[:, -groups:])
+
+        fit = train(problem, seeds, self.training, start, loss, validate, progress, visit=visit)
+        state = fit.parameters
+        if self.polish is not None:
+            none = Streams(seeds, "none", state.device, state.dtype)
+            x, y = problem.batch(problem.train)
+            state, _ = polish(lambda at: loss(problem, at, x, y, none), state, self.polish)
+        return replace(fit, parameters=state[:, :-groups]), state[:, -groups:]
+
+    def _update(self, problem: Problem, weights: Tensor, hyper: Tensor) -> None:
+        """Set the log precisions, and the noise where it is learned, to those of most evidence."""
+        layout = problem.network.layout
+        normal = self._curvature(problem, weights).posterior(precision(problem, hyper))
+        shrink = precision(problem, hyper) * normal.variance
+        sizes = _sizes(layout, shrink.device)
+        effective = (sizes - _by_tensor(layout, shrink)).clamp(min=0)
+        length = _by_tensor(layout, _whitened(problem, weights.double()).square())
+        found = ((effective + LEAST) / (length + LEAST)).log().to(hyper)
+        hyper.copy_(torch.where(found.isfinite(), found, hyper))
+        noise = getattr(problem.likelihood, "noise", None)
+        if isinstance(noise, LearnedNoise):
+            found = _log_noise(problem, weights, effective.sum(1), noise.floor).to(weights)
+            weights[:, -1] = torch.where(found.isfinite(), found, weights[:, -1])
+
+    def _family(self, problem: Problem, weights: Tensor, hyper: Tensor) -> LaplaceNormal:
+        normal = self._curvature(problem, weights).posterior(precision(problem, hyper))
+        x, y = problem.batch(problem.train)
+        with torch.no_grad():
+            given = -problem.points * problem.loss(weights[:, None], x, y)[:, 0]
+        joint = given.double() + log_prior(problem, weights.double(), hyper.double())
+        size = problem.network.layout.size
+        evidence = joint + size / 2 * math.log(2 * math.pi) - normal.log_det / 2
+        return LaplaceNormal(weights, normal, evidence, hyper)
+
+    def _curvature(self, problem: Problem, weights: Tensor) -> Curvature:
+        return FORMS[self.structure].of(problem, weights)
+
+    def _caveats(self, problem: Problem) -> tuple[str, ...]:
+        if not (self.evidence and isinstance(problem.likelihood, SoftLabels)):
+            return ()
+        return (
+            "the prior's scales maximise a pseudo-evidence: soft labels have no normalised density",
+        )
+
+
+@dataclass(frozen=True)
+class LaplaceNormal:
+    """A Normal over the network's weights; the likelihood's own parameters are a point.
+
+    Arguments:
+        mean: flat, `[replicas, parameters]`.
+        normal: the spread of the network's weights.
+        log_evidence: the approximation of log p(D), given the noise, nats, `[replicas]`.
+        hyper: log of the precisions over those of the problem's prior, `[replicas, tensors]`.
+    """
+
+    mean: Tensor
+    normal: Gaussian
+    log_evidence: Tensor
+    hyper: Tensor
+
+    atoms: ClassVar[None] = None
+
+    @property
+    def covariance(self) -> Tensor:
+        """The covariance, `[replicas, parameters, parameters]`, with zeros where there is none."""
+        size = self.mean.shape[1]
+        own = self.normal.variance.shape[1]
+        unit = torch.eye(own).to(self.normal.variance).expand(len(self.mean), -1, -1)
+        half = self.normal.colour(unit)  # the columns of a root of the covariance
+        return torch.nn.functional.pad(half.mT @ half, (0, size - own, 0, size - own))
+
+    def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
+        """Draw weights."""
+        size = self.normal.variance.shape[1]
+        steps = self.normal.colour(streams.normal(draws, size).double()).to(self.mean)
+        mean = self.mean[:, None].expand(-1, draws, -1)
+        return torch.cat([mean[..., :size] + steps, mean[..., size:]], dim=-1), {}
+
+    def take(self, replicas: Sequence[int]) -> LaplaceNormal:
+        """Return the family of some of the replicas."""
+        rows = list(replicas)
+        parts = (self.mean[rows], self.normal.take(rows), self.log_evidence[rows], self.hyper[rows])
+        return LaplaceNormal(*parts)
+
+
+def log_prior(problem: Problem, weights: Tensor, hyper: Tensor) -> Tensor:
+    """Return log p(w) of the network's weights under the problem's prior, its precisions scaled.
+
+    Arguments:
+        weights: flat, of the network and the likelihood, `[replicas, parameters]`.
+        hyper: log of the precisions over those of the problem's prior, `[replicas, tensors]`.
+    """
+    tau = hyper.repeat_interleave(_sizes(problem.network.layout, hyper.device), dim=1)
+    scale = _scales(problem).to(weights)
+    square = tau.exp() * _whitened(problem, weights).square()
+    return (-square / 2 + tau / 2 - scale.log() - math.log(2 * math.pi) / 2).sum(1)
+
+
+def precision(problem: Problem, hyper: Tensor) -> Tensor:
+    """Return the prior's precisions, `[replicas, parameters of the network]`, float64."""
+    tau = (
+        hyper.double().exp().repeat_interleave(_sizes(problem.network.layout, hyper.device), dim=1)
+    )
+    return tau / _scales(problem).to(tau).square()
+
+
+def _scales(problem: Problem) -> Tensor:
+    assert isinstance(problem.prior, Normal)  # as `_check` has seen
+    return scales(problem.prior.scale, problem.prior.fan_in, problem.network.layout)
+
+
+def _whitened(problem: Problem, weights: Tensor) -> Tensor:
+    """Return the network's weights in standard deviations of the prior, from its mean."""
+    assert isinstance(problem.prior, Normal)
+    own = weights[:, : problem.network.layout.size]
+    return (own - problem.prior.loc) / _scales(problem).to(weights)
+
+
+def _log_noise(problem: Problem, weights: Tensor, effective: Tensor, floor: float) -> Tensor:
+    """Return the log of the noise scale that makes the evidence stationary, `[replicas]`."""
+    x, y = problem.batch(problem.train)
+    errors = (y - problem.outputs(weights[:, None], x)[:, 0, :, 0]).double()
+    square = errors.square().sum(1) / (problem.points - effective).clamp(min=1)
+    return (square - floor**2).clamp(min=floor**2).log() / 2
+
+
+def _sizes(layout: Layout, device: torch.device) -> Tensor:
+    return torch.tensor([shape.numel() for shape in layout.shapes.values()], device=device)
+
+
+def _by_tensor(layout: Layout, values: Tensor) -> Tensor:
+    """Return sums of values `[replicas, parameters]` over each parameter tensor."""
+    sizes = [shape.numel() for shape in layout.shapes.values()]
+    return torch.stack([part.sum(1) for part in values.split(sizes, dim=1)], dim=1)
+
+
+def _check(problem: Problem) -> None:
+    if not isinstance(problem.prior, Normal):
+        raise InputError(
+            "a Normal prior, which has a precision",
+            type(problem.prior).__name__,
+            "Choose bnn.priors.Normal, or another method.",
+        )
+    one = problem.take([0])
+    _, y = one.batch(one.train)
+    blank = problem.like.new_zeros(1, *y.shape[1:2], problem.network.outputs)
+    fisher_root(one, problem.like.new_zeros(1, problem.layout.size), blank, y)  # or it is refused
+
+
+def _check_memory(problem: Problem) -> None:
+    size = problem.network.layout.size
+    wanted = 2 * 8 * problem.replicas * size**2  # the matrix and its factor
+    if wanted > MEMORY:
+        raise InputError(
+            f"full matrices of at most {MEMORY:,} bytes",
+            f"{wanted:,} bytes for {problem.replicas} replicas of {size:,} weights",
+            'Use structure="kronecker" or "last_layer", or fewer replicas at a time.',
+        )
