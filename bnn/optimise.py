@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -158,12 +158,15 @@ class Fit:
         curves: one per replica.
         diverged: whether a replica's loss became infinite or NaN; its parameters mean nothing.
         seconds: wall clock of all replicas together.
+        diagnostics: what a sampler tells of itself, by name, one mapping per replica; empty
+            elsewhere.
     """
 
     parameters: Tensor
     curves: tuple[Curve, ...]
     diverged: tuple[bool, ...]
     seconds: float
+    diagnostics: tuple[Mapping[str, float], ...] = ()
 
 
 def train(

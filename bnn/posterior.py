@@ -215,6 +215,7 @@ class Posterior:
             parameters=self.fit.parameters[replicas],
             curves=tuple(self.fit.curves[r] for r in replicas),
             diverged=tuple(self.fit.diverged[r] for r in replicas),
+            diagnostics=tuple(self.fit.diagnostics[r] for r in replicas if self.fit.diagnostics),
         )
         scaling = None if self.scaling is None else self.scaling.take(replicas)
         problem, family = self.problem.take(replicas), self.family.take(replicas)

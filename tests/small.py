@@ -81,7 +81,8 @@ def quick(method: Method, **training: object) -> Method:
 
 
 # Settings by which methods are made cheap, wherever a method has one of that name.
-SMALL = {"members": 3, "chains": 4, "warmup": 20, "samples": 6, "thin": 1, "max_steps": 10}
+SMALL = {"members": 3, "chains": 2, "samples": 5}
+SMALL |= {"warmup": 8, "thin": 1, "max_steps": 10, "max_depth": 2}  # of samplers
 
 
 def serves(method: Method, task: Task) -> bool:

@@ -17,6 +17,7 @@ from bnn.methods.hmc import HMC
 from bnn.methods.maximum_likelihood import MLE
 from bnn.methods.maximum_posterior import MAP
 from bnn.methods.mean_field import MeanField
+from bnn.methods.nuts import NUTS
 from bnn.methods.temperature import TemperatureScaled
 from bnn.methods.under import Under
 from bnn.methods.vector_scaling import VectorScaled
@@ -50,7 +51,7 @@ class Method(Protocol):
 
 # The five that a comparison starts with, and all there are.
 CORE: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField())
-METHODS: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField(), HMC())
+METHODS: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField(), HMC(), NUTS())
 
 __all__ = [
     "CORE",
@@ -58,6 +59,7 @@ __all__ = [
     "MAP",
     "METHODS",
     "MLE",
+    "NUTS",
     "DeepEnsemble",
     "MCDropout",
     "MeanField",

@@ -184,7 +184,16 @@ def _fit(sampled: Sampled, points: int, seconds: float) -> Fit:
         _curve([u / points for u in course], diverged)
         for course, diverged in zip(sampled.potential.T.tolist(), lost, strict=True)
     )
-    return Fit(sampled.positions, curves, tuple(lost), seconds)
+    told = zip(
+        sampled.divergences.tolist(),
+        sampled.acceptance.tolist(),
+        sampled.step.tolist(),
+        sampled.gradients.tolist(),
+        strict=True,
+    )
+    names = ("divergences", "acceptance", "step", "gradients")
+    diagnostics = tuple(dict(zip(names, one, strict=True)) for one in told)
+    return Fit(sampled.positions, curves, tuple(lost), seconds, diagnostics)
 
 
 def _curve(course: list[float], diverged: bool) -> Curve:
