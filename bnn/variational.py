@@ -16,7 +16,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Real
 from typing import Any, ClassVar, Self
@@ -65,7 +65,7 @@ class Guide(ABC):
     def with_divergence(self, noise: Tensor, prior: TorchDistribution) -> tuple[Tensor, Tensor]:
         """Return the same weights, and KL(q || prior) or its estimate at each, `[replicas, draws]`.
 
-        The second may be `[replicas, 1]`.
+        A divergence in closed form may be `[replicas, 1]`.
         """
 
     @abstractmethod
@@ -77,6 +77,11 @@ class Guide(ABC):
                 families whose density at other places is hard to tell.
         """
 
+    @property
+    def density(self) -> Self:
+        """The same guide, as log q sees it: with parameters through which gradients flow or not."""
+        return self
+
     def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
         """Draw weights."""
         return self.sample(streams.normal(draws, self.numbers)), {}
@@ -84,6 +89,67 @@ class Guide(ABC):
     def take(self, replicas: Sequence[int]) -> Self:
         """Return the guide of some of the replicas."""
         return replace(self, parameters=self.parameters[replicas])
+
+
+@dataclass(frozen=True)
+class EstimatedGuide(Guide):
+    """A guide whose divergence is estimated at each draw, by log q(w_s) - log p(w_s).
+
+    Arguments:
+        path: take the gradient along the path of the draw alone, with the parameters of log q held
+            fixed (Roeder, Wu, Duvenaud 2017, https://arxiv.org/abs/1703.09194). What is left out
+            has mean zero. Where q is the posterior, no noise is left in the gradient; where q is
+            far narrower, there is more than without.
+    """
+
+    path: bool = field(default=False, kw_only=True)
+
+    @property
+    def density(self) -> Self:
+        """The same guide, with fixed parameters where only the path counts."""
+        return replace(self, parameters=self.parameters.detach()) if self.path else self
+
+    @abstractmethod
+    def log_prob(self, weights: Tensor) -> Tensor:
+        """Return log q(w), `[replicas, draws]`; NaN, and no error, where parameters are lost."""
+
+    def with_divergence(self, noise: Tensor, prior: TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Return weights, and log q - log p at each."""
+        weights = self.sample(noise)
+        return weights, self.density.log_prob(weights) - prior.log_prob(weights)
+
+
+class NormalGuide(EstimatedGuide):
+    """A Normal over all weights, by its mean and by offsets from it."""
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """E[w], `[replicas, parameters]`."""
+
+    @abstractmethod
+    def offset(self, noise: Tensor) -> Tensor:
+        """Return w - E[w], `[replicas, draws, parameters]`, of noise."""
+
+    @abstractmethod
+    def log_density(self, offset: Tensor) -> Tensor:
+        """Return log q(E[w] + offset), `[replicas, draws]`."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return the mean plus the offset."""
+        return self.mean[:, None] + self.offset(noise)
+
+    def log_prob(self, weights: Tensor) -> Tensor:
+        """Return log q(w)."""
+        return self.log_density(weights - self.mean[:, None])
+
+    def with_divergence(self, noise: Tensor, prior: TorchDistribution) -> tuple[Tensor, Tensor]:
+        """Return weights, and log q - log p at each."""
+        offset, density = self.offset(noise), self.density
+        weights = self.mean[:, None] + offset
+        # Not from the weights, where offsets far smaller than the mean would lose their digits.
+        log_q = density.log_density(offset + (self.mean - density.mean)[:, None])
+        return weights, log_q - prior.log_prob(weights)
 
 
 Family = Callable[[Tensor], Guide]  # from parameters [replicas, ...] to the guide that has them
@@ -216,7 +282,7 @@ def _by_pyro(
 
     def program(batch: tuple[Tensor, Tensor]) -> None:
         with pyro.plate("replicas", 1, dim=-2), _Given(guide.sample(noise)):
-            pyro.sample("weights", guide.distribution(noise))
+            pyro.sample("weights", guide.density.distribution(noise))
 
     with warnings.catch_warnings(), _Weighted(kl_weight):
         warnings.filterwarnings("ignore", message="Encountered NaN")  # the training loop tells it

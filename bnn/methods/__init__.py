@@ -11,9 +11,13 @@ fit returns, so that finished runs of the old version are not taken for new ones
 from collections.abc import Sequence
 from typing import Protocol
 
+from bnn.methods.anchored_ensemble import AnchoredEnsemble
 from bnn.methods.dropout import MCDropout
 from bnn.methods.ensemble import DeepEnsemble
+from bnn.methods.full_rank import FullRank
 from bnn.methods.hmc import HMC
+from bnn.methods.label_smoothing import LabelSmoothing
+from bnn.methods.low_rank import LowRank
 from bnn.methods.maximum_likelihood import MLE
 from bnn.methods.maximum_posterior import MAP
 from bnn.methods.mean_field import MeanField
@@ -51,7 +55,19 @@ class Method(Protocol):
 
 # The five that a comparison starts with, and all there are.
 CORE: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField())
-METHODS: tuple[Method, ...] = (MLE(), MAP(), MCDropout(), DeepEnsemble(), MeanField(), HMC(), NUTS())
+METHODS: tuple[Method, ...] = (
+    MLE(),
+    MAP(),
+    LabelSmoothing(),
+    MCDropout(),
+    DeepEnsemble(),
+    AnchoredEnsemble(),
+    MeanField(),
+    LowRank(),
+    FullRank(),
+    HMC(),
+    NUTS(),
+)
 
 __all__ = [
     "CORE",
@@ -60,7 +76,11 @@ __all__ = [
     "METHODS",
     "MLE",
     "NUTS",
+    "AnchoredEnsemble",
     "DeepEnsemble",
+    "FullRank",
+    "LabelSmoothing",
+    "LowRank",
     "MCDropout",
     "MeanField",
     "Method",

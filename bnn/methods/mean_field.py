@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import pyro.distributions as dist
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from bnn.errors import InputError
+from bnn.methods.accuracy import Accuracy
 from bnn.optimise import Progress, Training, silent
 from bnn.posterior import Posterior
 from bnn.problem import Problem
@@ -41,10 +42,16 @@ class MeanField:
     label: ClassVar[str] = "Mean-field SVI"
     reference: ClassVar[str] = "Blundell et al. 2015, https://arxiv.org/abs/1505.05424"
     version: ClassVar[int] = 1
+    accuracy: ClassVar[Accuracy] = Accuracy("factorised", 1e-2, 0.06, elbo=True)
 
     def __post_init__(self) -> None:
         check_initial_scale(self.initial_scale)
         check_objective(self.draws, self.kl_weight)
+
+    def thorough(self) -> Self:
+        """Return settings for the most exact answer on a problem of a few weights."""
+        training = Training(epochs=0, steps=3000, learning_rate=0.02, decay=True, average=0.5)
+        return replace(self, draws=64, training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""
