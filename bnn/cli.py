@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import TaskID
 
 from bnn.check import check, table
-from bnn.data import DATASETS
+from bnn.data import DATASETS, uci
 from bnn.errors import InputError, choose, did_you_mean
 from bnn.execution import one_thread, progress_bar
 from bnn.methods import METHODS
@@ -126,7 +126,9 @@ def check_methods(
 def datasets() -> None:
     """List the data sets and where they come from."""
     for name, load in DATASETS.items():
-        typer.echo(f"{name:14} {load((0,)).provenance.source}")
+        typer.echo(f"{name:18} {load((0,)).provenance.source}")
+    for name, known in (uci.REGRESSION | uci.CLASSIFICATION).items():
+        typer.echo(f"{'uci_' + name:18} {known.source}")
 
 
 def main() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pooch
 import pyro
 import pytest
 import torch
+from served import Server
 
-from bnn.data import images
+from bnn.data import images, uci
+from bnn.data.files import File
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +51,37 @@ def switches() -> dict[str, object]:
     }
 
 
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Serve the folder tmp_path / "served"; BNN_DATA names no folder meanwhile."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("BNN_DATA", raising=False)
+    monkeypatch.setattr(pooch.get_logger(), "level", logging.ERROR)
+    (tmp_path / "served").mkdir()
+    running = Server(tmp_path / "served")
+    yield running
+    running.stop()
+
+
 @pytest.fixture(scope="session")
 def real_images() -> None:
     """Skip the test where the real image files are not at hand."""
+    _at_hand("images", (*images.MNIST, *images.FASHION, images.HUMAN))
+
+
+@pytest.fixture(scope="session")
+def real_uci() -> Path:
+    """Return the folder of the real UCI files, or skip the test where they are not at hand."""
+    tables = (*uci.REGRESSION.values(), *uci.CLASSIFICATION.values())
+    return _at_hand("UCI tables", [file for table in tables for file in table.files])
+
+
+def _at_hand(what: str, files: Iterable[File]) -> Path:
     folder = os.environ.get("BNN_DATA")
-    wanted = [file.name for file in (*images.MNIST, *images.FASHION, images.HUMAN)]
-    absent = [name for name in wanted if not folder or not Path(folder, name).is_file()]
+    absent = [f.name for f in files if not folder or not Path(folder, f.name).is_file()]
     if absent:
-        pytest.skip(f"real images: BNN_DATA names no folder with {absent[0]}")
+        pytest.skip(f"real {what}: BNN_DATA names no folder with {absent[0]}")
+    return Path(str(folder))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import logging
 import socket
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pooch
 import pytest
 import torch
+from served import Server, put
 
 from bnn.batch import Batch
 from bnn.data import Dataset, fashion_mnist, fashion_mnist_human, fingerprint, images, mnist
@@ -32,49 +28,11 @@ SETS = ("train", "validation", "calibration", "test")
 # Files
 
 
-class Server:
-    """A folder on the loopback interface, and what was asked of it."""
-
-    def __init__(self, folder: Path) -> None:
-        asked = self.asked = []
-
-        class Handler(SimpleHTTPRequestHandler):
-            def log_message(self, *args: object) -> None:
-                asked.append(self.path)
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder))
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
-        self._thread = Thread(target=self._http.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("BNN_DATA", raising=False)
-    monkeypatch.setattr(pooch.get_logger(), "level", logging.ERROR)
-    (tmp_path / "served").mkdir()
-    running = Server(tmp_path / "served")
-    yield running
-    running.stop()
-
-
 NUMBERS = b"some numbers, many times over " * 100
 
 
 def numbers(url: str, name: str = "folder/numbers.gz") -> File:
     return File(name, url, images._unzipped, hashlib.sha256(NUMBERS).hexdigest())
-
-
-def put(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
 
 
 def test_a_file_is_downloaded_once(server: Server, tmp_path: Path) -> None:

@@ -31,13 +31,13 @@ class File:
 
     Arguments:
         name: its path in the user's folder, for example "mnist/t10k-labels-idx1-ubyte.gz".
-        url: where it, or the same numbers in another form, can be downloaded.
+        url: where it, or the same numbers in another form, can be downloaded; None if nowhere.
         unpack: from either file to the numbers' bytes.
         sha256: of these bytes.
     """
 
     name: str
-    url: str
+    url: str | None
     unpack: Callable[[Path], bytes]
     sha256: str
 
@@ -70,6 +70,12 @@ def _at_hand(file: File) -> Path | None:
 
 
 def _downloaded(file: File, cache: Path) -> Path:
+    if file.url is None:
+        raise InputError(
+            f"{file.name!r} in the folder that {FOLDER} names, as no download of it is known",
+            f"{FOLDER}={os.environ.get(FOLDER, '')!r}",
+            f"Set {FOLDER} to a folder that holds it.",
+        )
     place = f"{Path(file.name).parent}/{Path(file.url).name}"
     try:
         # No checksum here: it is that of the numbers, taken by `content` wherever they come from.
@@ -89,7 +95,9 @@ def _corrupted(file: File, path: Path, found: str) -> InputError:
     return InputError(
         f"the file {file.name!r} with the checksum {file.sha256}",
         f"{found}, in {str(path)!r}",
-        "Delete that file; the next run downloads it again.",
+        "Delete that file; the next run downloads it again."
+        if file.url
+        else "Put the right one in its place.",
     )
 
 
