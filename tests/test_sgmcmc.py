@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 import torch
@@ -28,6 +28,9 @@ from bnn.problem import Problem
 
 SAMPLERS = {"sgld": SGLD(), "sghmc": SGHMC(friction=0.3), "cold": SGHMC(temperature=0.25)}
 every_sampler = pytest.mark.parametrize("method", SAMPLERS.values(), ids=SAMPLERS)
+every_warm_sampler = pytest.mark.parametrize(
+    "method", [SAMPLERS["sgld"], SAMPLERS["sghmc"]], ids=["sgld", "sghmc"]
+)
 Sampler = SGLD | SGHMC
 
 
@@ -92,7 +95,7 @@ def test_a_chain_on_a_known_normal_has_the_law_of_its_discretisation(method: Sam
     assert excess(method, strength)[0] > 10 * 4 * math.sqrt(2 / number)  # the test can see it
 
 
-@every_sampler
+@every_warm_sampler
 def test_the_distance_to_the_posterior_is_of_first_order_in_the_step(method: Sampler) -> None:
     # Each halving of e halves the excess variance, but for terms of higher order, which the closed
     # form has. Distance of a weight's law: |variance l - 1|. 3 comparisons per sampler.
@@ -211,7 +214,7 @@ def second_moments(
     return mean, moments[1 : dim + 1, 1 : dim + 1] - torch.outer(mean, mean)
 
 
-@every_sampler
+@every_warm_sampler
 def test_minibatches_add_the_covariance_of_their_gradients(method: Sampler) -> None:
     # 2 means and 3 second moments per sampler, of 15,000 draws after whole epochs of 2 batches
     problem, mean, precision = conjugate(5, 1)
@@ -246,10 +249,8 @@ def test_cycles_explore_without_noise_and_sample_at_their_end() -> None:
     assert rates[50] == pytest.approx(0.1)
     assert 0 < min(rates) < 1e-4
     for start in range(0, 400, 100):
-        assert all(
-            a > b
-            for a, b in zip(rates[start : start + 99], rates[start + 1 : start + 100], strict=True)
-        )
+        cycle = rates[start : start + 100]
+        assert all(a > b for a, b in pairwise(cycle))
         assert temperatures[start : start + 100] == (0.0,) * 75 + (1.0,) * 25
     assert kept == [80, 85, 90, 95, 100, 180, 185, 190, 195, 200] + [
         200 + step for step in (80, 85, 90, 95, 100, 180, 185, 190, 195, 200)

@@ -13,7 +13,7 @@ from torch import Tensor
 from bnn.errors import InputError
 from bnn.methods.maximum_posterior import MAP
 from bnn.methods.multi_swag import MultiSWAG
-from bnn.methods.swag import SWAG, LowRankNormals
+from bnn.methods.swag import SWAG, LowRankNormals, Moments
 from bnn.networks import MLP
 from bnn.optimise import Training
 from bnn.posterior import Posterior
@@ -21,7 +21,7 @@ from bnn.problem import Problem
 from bnn.seeds import Streams
 
 CPU = torch.device("cpu")
-BRIEF = SWAG(start=MAP(Training(epochs=5)), epochs=12, learning_rate=0.05, rank=4)
+BRIEF = SWAG(MAP(Training(epochs=5)), epochs=12, learning_rate=0.05, batch_size=60, rank=4)
 
 
 def classes(replicas: int = 1) -> Problem:
@@ -70,8 +70,6 @@ def test_single_precision_keeps_small_variances() -> None:
     # Iterates that differ in the fourth digit: differences of squares would lose them.
     double = classes()
     single = Problem.of(two_classes(60), MLP(3, [4], 2, "tanh"))
-    from bnn.methods.swag import Moments
-
     passed = 100 + 1e-2 * normal(30, 1, 5)
     found, exact = (Moments(passed[0].to(p.like), 4, 1, 0) for p in (single, double))
     for done, weights in enumerate(passed, 1):

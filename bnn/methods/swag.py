@@ -38,7 +38,8 @@ class SWAG:
     epochs: int = 100  # of SGD, from there
     learning_rate: float = 0.01  # of SGD, constant
     momentum: float = 0.9  # share of the velocity kept per step
-    batch_size: int | None = None  # rows per step; None: 128, or all where there are fewer
+    batch_size: int | None = None  # rows per step; None: 128, or a tenth of the rows where fewer,
+    # because SGD on all rows would come to rest
     settling: float = 0.25  # share of the epochs before iterates are collected
     rank: int = 20  # K, deviations kept; fewer where fewer iterates are collected
 
@@ -70,7 +71,8 @@ class SWAG:
         seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
         mode = self.start.fit(problem, seeds, lambda share: progress(share / 2)).fit
-        training = Training(self.epochs, 0, self.learning_rate, self.batch_size)
+        size = self.batch_size or max(1, min(128, problem.points // 10))
+        training = Training(self.epochs, 0, self.learning_rate, size)
         steps = problem.points // training.batch_of(problem.points)
         moments = Moments(mode.parameters, self.rank, steps, self._settling)
         fit = train(
@@ -126,8 +128,8 @@ class Moments:
     def normal(self) -> LowRankNormals:
         """Return the Normal with half of each covariance."""
         rank = min(self._count, self._rank)
-        variance = self._squares / self._count
-        factor = self._deviations[:, :rank] / math.sqrt(2 * (rank - 1))
+        variance = self._squares / max(self._count, 1)  # 0 or 1 where all replicas have diverged
+        factor = self._deviations[:, :rank] / math.sqrt(2 * max(rank - 1, 1))
         return LowRankNormals(self.mean[:, None], variance[:, None] / 2, factor[:, None])
 
 
