@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bnn.data import Dataset, Provenance, Split, Task
-from bnn.methods import Method
+from bnn.methods import MAP, Method
 from bnn.optimise import Training
 
 
@@ -81,8 +81,19 @@ def quick(method: Method, **training: object) -> Method:
 
 
 # Settings by which methods are made cheap, wherever a method has one of that name.
-SMALL = {"members": 3, "chains": 2, "samples": 5}
-SMALL |= {"warmup": 8, "thin": 1, "max_steps": 10, "max_depth": 2}  # of samplers
+SMALL = {
+    "members": 3,
+    "start": MAP(Training(epochs=10, batch_size=10)),
+    "steps": 60,
+    "polishing": 0,
+    "updates": 3,
+    "chains": 2,
+    "warmup": 8,
+    "samples": 5,
+    "thin": 1,
+    "max_steps": 10,
+    "max_depth": 2,
+}
 
 
 def serves(method: Method, task: Task) -> bool:

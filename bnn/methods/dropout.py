@@ -48,7 +48,7 @@ class MCDropout:
     accuracy: ClassVar[Accuracy] = Accuracy("dropout", 0.02, 0.15)
 
     def __post_init__(self) -> None:
-        _check_rates({"hidden": self.rate, "input": self.input_rate})
+        check_rates({"hidden": self.rate, "input": self.input_rate})
 
     def thorough(self) -> Self:
         """Return settings for a few weights: inputs are dropped, for there are no hidden units."""
@@ -60,7 +60,7 @@ class MCDropout:
         seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
         start = problem.initial(seeds)
-        masks = self._masks(problem)
+        masks = unit_masks(problem, self.rate, self.input_rate)
 
         def negative_log_joint(
             problem: Problem, weights: Tensor, x: Tensor, y: Tensor, noise: Streams
@@ -80,22 +80,28 @@ class MCDropout:
         )
         return Posterior(problem, DroppedUnits(fit.parameters, masks), seeds, fit)
 
-    def _masks(self, problem: Problem) -> UnitMasks:
-        _check_attention(problem.network.network)
-        own = problem.network.dropout_rates
-        rates = {
-            site: own.get(site, self.input_rate if site == "input" else self.rate)
-            for site in problem.network.mask_shapes
-        }
-        _check_rates(rates)
-        rates = {site: rate for site, rate in rates.items() if rate > 0}
-        if not rates:
-            raise InputError(
-                "a network with units to leave out",
-                f"{type(problem.network.network).__name__} without any",
-                "Give it nn.Dropout layers, or set input_rate above zero.",
-            )
-        return UnitMasks({site: problem.network.mask_shapes[site] for site in rates}, rates)
+
+def unit_masks(problem: Problem, rate: float, input_rate: float) -> UnitMasks:
+    """Return the masks of all sites that drop units; those of a network's own keep their rates.
+
+    Raises:
+        InputError: where there is no such site, or where masks cannot be drawn.
+    """
+    _check_attention(problem.network.network)
+    own = problem.network.dropout_rates
+    rates = {
+        site: own.get(site, input_rate if site == "input" else rate)
+        for site in problem.network.mask_shapes
+    }
+    check_rates(rates)
+    rates = {site: rate for site, rate in rates.items() if rate > 0}
+    if not rates:
+        raise InputError(
+            "a network with units to leave out",
+            f"{type(problem.network.network).__name__} without any",
+            "Give it nn.Dropout layers, or set input_rate above zero.",
+        )
+    return UnitMasks({site: problem.network.mask_shapes[site] for site in rates}, rates)
 
 
 def _check_attention(network: nn.Module) -> None:
@@ -108,7 +114,8 @@ def _check_attention(network: nn.Module) -> None:
             )
 
 
-def _check_rates(rates: Mapping[str, float]) -> None:
+def check_rates(rates: Mapping[str, float]) -> None:
+    """Refuse rates outside [0, 1)."""
     for site, rate in rates.items():
         if not 0 <= rate < 1:
             raise InputError(f"a dropout rate in [0, 1) for {site!r}", str(rate), "0.1 is usual.")
@@ -116,23 +123,40 @@ def _check_rates(rates: Mapping[str, float]) -> None:
 
 @dataclass(frozen=True)
 class UnitMasks:
-    """Masks on the units of some sites: 1 / (1 - rate) with probability 1 - rate, else 0."""
+    """Masks on the units of some sites: 1 / (1 - rate) with probability 1 - rate, else 0.
+
+    Arguments:
+        shapes: of the units of each site.
+        rates: of each site, one for all replicas or `[replicas]`.
+    """
 
     shapes: Mapping[str, Size]
-    rates: Mapping[str, float]
+    rates: Mapping[str, float | Tensor]
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many units each site has."""
+        return [shape.numel() for shape in self.shapes.values()]
+
+    def take(self, replicas: Sequence[int]) -> UnitMasks:
+        """Return the masks of some of the replicas."""
+        rates = self.rates.items()
+        return UnitMasks(
+            self.shapes,
+            {site: rate[replicas] if isinstance(rate, Tensor) else rate for site, rate in rates},
+        )
 
     def draw(self, streams: Streams, draws: int, *points: int) -> Masks:
         """Return masks by site, each `[replicas, draws, *points, *units]`."""
-        sizes = [shape.numel() for shape in self.shapes.values()]
-        uniform = streams.uniform(draws, *points, sum(sizes))
-        return {
-            site: ((part >= self.rates[site]).to(uniform) / (1 - self.rates[site])).unflatten(
-                -1, shape
-            )
-            for (site, shape), part in zip(
-                self.shapes.items(), uniform.split(sizes, dim=-1), strict=True
-            )
-        }
+        uniform = streams.uniform(draws, *points, sum(self.sizes))
+        parts = zip(self.shapes.items(), uniform.split(self.sizes, dim=-1), strict=True)
+        return {site: self._mask(self.rates[site], part, shape) for (site, shape), part in parts}
+
+    @staticmethod
+    def _mask(rate: float | Tensor, uniform: Tensor, shape: Size) -> Tensor:
+        if isinstance(rate, Tensor):
+            rate = rate.reshape(-1, *[1] * (uniform.ndim - 1))
+        return ((uniform >= rate).to(uniform) / (1 - rate)).unflatten(-1, shape)
 
 
 @dataclass(frozen=True)
@@ -156,4 +180,4 @@ class DroppedUnits:
 
     def take(self, replicas: Sequence[int]) -> DroppedUnits:
         """Return the family of some of the replicas."""
-        return DroppedUnits(self.weights[replicas], self.masks)
+        return DroppedUnits(self.weights[replicas], self.masks.take(replicas))
