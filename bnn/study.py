@@ -100,7 +100,7 @@ class Study:
         return replace(self, name=f"{self.name}-quick", draws=QUICK_DRAWS, seeds=seeds)
 
     def batches(self, device: str = "cpu", **provenance: str) -> list[Batch]:
-        """Return all the work: every method on every data set, one replica per seed.
+        """Return all the work: every method on every data set of its task, one replica per seed.
 
         Arguments:
             device: where to compute.
@@ -112,7 +112,14 @@ class Study:
             data = load(seeds if self.resplit else (0,))
             with torch.random.fork_rng(devices=[]):
                 network = self.network(data).to(device)
-            for method in self.methods:
+            suited = [method for method in self.methods if _suits(method, data)]
+            if not suited:
+                raise InputError(
+                    f"a method for {data.task}, as {name} asks",
+                    ", ".join(method.name for method in self.methods),
+                    "Add one, or leave the data set out (--datasets).",
+                )
+            for method in suited:
                 batches.append(
                     Batch(
                         study=self.name,
@@ -133,6 +140,11 @@ class Study:
     def main(self) -> None:
         """Run the study from the command line of its script."""
         command_line(self)
+
+
+def _suits(method: Method, data: Dataset) -> bool:
+    """Is the method for the data set's task? Most are for any."""
+    return data.task in getattr(method, "tasks", (data.task,))
 
 
 def _pick(names: str, known: Mapping[str, T], what: str) -> dict[str, T]:
@@ -221,8 +233,8 @@ def carry_out(
     execute(left, store, workers=workers, console=console)
     keys = {key for batch in batches for key in batch.keys.values()}
     runs = [run for run in store.load(study.name) if run.key in keys]
-    names = [method.name for method in study.methods]
     for data in study.datasets:
+        names = [batch.method.name for batch in batches if batch.dataset == data]
         console.print(table([run for run in runs if run.dataset == data], names))
     damaged = store.problems(study.name)
     html = page.render(study.name, study.question, runs, store.arrays, notes=damaged)

@@ -14,7 +14,7 @@ import torch
 from bnn.batch import Batch
 from bnn.data import Dataset, from_arrays, two_moons
 from bnn.errors import InputError
-from bnn.methods import MAP, MLE, DeepEnsemble, MCDropout, MeanField
+from bnn.methods import MAP, MLE, DeepEnsemble, LabelSmoothing, MCDropout, MeanField
 from bnn.networks import MLP
 from bnn.optimise import Training
 from bnn.priors import Normal
@@ -185,6 +185,28 @@ def test_one_split_can_be_shared_by_all_seeds(shell: Shell) -> None:
     assert {run.split for run in shell.runs} == {0}
     assert {run.design for run in shell.runs} == {"fixed"}
     assert {run.seed for run in shell.runs} == {0, 1, 2}
+
+
+def test_a_method_for_classes_leaves_numbers_alone(shell: Shell) -> None:
+    mixed = replace(
+        STUDY,
+        datasets={"blobs": blobs, "line": line},
+        network=lambda data: MLP(data.x.shape[1], [8], len(data.classes) or 1),
+        methods=(MLE(FEW), LabelSmoothing(training=FEW)),
+    )
+    code, text = shell("--seeds", "1", study=mixed)
+    assert code == 0, text
+    assert {(run.dataset, run.method) for run in shell.runs} == {
+        ("blobs", "mle"), ("blobs", "label_smoothing"), ("line", "mle"),
+    }  # fmt: skip
+    code, text = shell("--datasets", "line", "--methods", "label_smoothing", study=mixed)
+    assert code == 2
+    assert "a method for regression, as line asks; found label_smoothing" in text
+
+
+def line(splits: Sequence[int]) -> Dataset:
+    x = torch.linspace(-1, 1, 60)[:, None]
+    return from_arrays("line", x, 3 * x[:, 0], splits=splits)
 
 
 class Fragile(MLP):
