@@ -223,10 +223,11 @@ def rate_after(problem: Problem, **settings: object) -> float:
     return rates.item()
 
 
-def test_more_rows_leave_smaller_rates() -> None:
-    problems = (Problem.of(two_classes(rows), MLP(3, [10], 2).double()) for rows in (40, 400, 4000))
-    few, some, many = (rate_after(problem) for problem in problems)
-    assert few > 2 * some > 4 * many
+def test_more_rows_leave_a_smaller_rate() -> None:
+    few, many = (
+        rate_after(Problem.of(two_classes(rows), MLP(3, [10], 2).double())) for rows in (40, 4000)
+    )
+    assert few > 4 * many
     assert many < 0.05
 
 

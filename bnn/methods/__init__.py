@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from bnn.methods.anchored_ensemble import AnchoredEnsemble
+from bnn.methods.concrete_dropout import ConcreteDropout
+from bnn.methods.cyclical_sgmcmc import CyclicalSGMCMC
 from bnn.methods.dropout import MCDropout
 from bnn.methods.ensemble import DeepEnsemble
 from bnn.methods.full_rank import FullRank
@@ -21,7 +23,11 @@ from bnn.methods.low_rank import LowRank
 from bnn.methods.maximum_likelihood import MLE
 from bnn.methods.maximum_posterior import MAP
 from bnn.methods.mean_field import MeanField
+from bnn.methods.multi_swag import MultiSWAG
 from bnn.methods.nuts import NUTS
+from bnn.methods.sghmc import SGHMC
+from bnn.methods.sgld import SGLD
+from bnn.methods.swag import SWAG
 from bnn.methods.temperature import TemperatureScaled
 from bnn.methods.under import Under
 from bnn.methods.vector_scaling import VectorScaled
@@ -60,11 +66,17 @@ METHODS: tuple[Method, ...] = (
     MAP(),
     LabelSmoothing(),
     MCDropout(),
+    ConcreteDropout(),
     DeepEnsemble(),
     AnchoredEnsemble(),
     MeanField(),
     LowRank(),
     FullRank(),
+    SWAG(),
+    MultiSWAG(),
+    SGLD(),
+    SGHMC(),
+    CyclicalSGMCMC(),
     HMC(),
     NUTS(),
 )
@@ -76,7 +88,12 @@ __all__ = [
     "METHODS",
     "MLE",
     "NUTS",
+    "SGHMC",
+    "SGLD",
+    "SWAG",
     "AnchoredEnsemble",
+    "ConcreteDropout",
+    "CyclicalSGMCMC",
     "DeepEnsemble",
     "FullRank",
     "LabelSmoothing",
@@ -84,6 +101,7 @@ __all__ = [
     "MCDropout",
     "MeanField",
     "Method",
+    "MultiSWAG",
     "TemperatureScaled",
     "Under",
     "VectorScaled",
