@@ -134,10 +134,10 @@ class LinearGaussian:
 
 
 def linear_regression(features: int = 3, points: int = 40) -> Problem:
-    """Pose a regression whose first two inputs are correlated, so that its weights are too."""
+    """Pose a regression whose inputs are correlated, so that its weights are too."""
     random = np.random.RandomState(0)  # whose stream is frozen: the same rows in any NumPy
     x = torch.from_numpy(random.standard_normal((points, features)))
-    x[:, 1] = 0.7 * x[:, 0] + 0.5 * x[:, 1]
+    x[:, 1:] = 0.7 * x[:, :1] + 0.5 * x[:, 1:]
     y = x.sum(1) + NOISE * torch.from_numpy(random.standard_normal(points))
     everything, nothing = torch.arange(points)[None], torch.empty(1, 0, dtype=torch.long)
     data = Dataset(

@@ -9,6 +9,7 @@ errors are small enough to mean something, a least effective sample size is aske
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import arviz
 import torch
@@ -26,35 +27,34 @@ LEAST = 400.0  # effective draws, of the worst mean or covariance
 
 def moments(subject: Subject) -> list[Row]:
     """Return a row for each moment that the method claims."""
-    claim, truth = subject.claim, subject.truth
+    claim, truth, name = subject.claim, subject.truth, subject.method.name
     if claim.linear == "none":
         return []
-    family = subject.posterior.family
+    family: Any = subject.posterior.family
     weights = _sampled(family)
     if claim.tolerance is None:
-        return list(_by_errors(subject, weights, isinstance(family, Chains)))
-    mean = family.mean[0] if hasattr(family, "mean") else weights.flatten(0, 1).mean(0)
-    name, tolerance = subject.method.name, claim.tolerance
+        chained = isinstance(family, Chains)
+        return list(_by_errors(name, weights, truth.mean, truth.covariance, chained))
+    if not hasattr(family, "covariance"):
+        pooled = weights.flatten(0, 1)
+        return _computed(subject, pooled.mean(0), pooled.mT.cov(correction=0))
+    mean, covariance = family.mean[0], family.covariance[0]
+    drawn = _by_errors(name, weights, mean, covariance, False, "draws against their own ")
+    return [*_computed(subject, mean, covariance), *drawn]
+
+
+def _computed(subject: Subject, mean: Tensor, covariance: Tensor) -> list[Row]:
+    """Compare moments by their relative errors."""
+    claim, truth, name = subject.claim, subject.truth, subject.method.name
+    tolerance = cast(float, claim.tolerance)
     if claim.linear == "approximate":
         away = ((mean - truth.mean) / truth.covariance.diagonal().sqrt()).abs().max().item()
         return [Row(name, "linear model: mean, posterior sds away", 0.0, away, tolerance)]
-    rows = [
-        Row(
-            name,
-            f"linear model: {_NOUNS[claim.linear]}, relative error",
-            0.0,
-            _relative(mean, _expected_mean(subject)),
-            tolerance,
-        )
-    ]
+    what = f"linear model: {_NOUNS[claim.linear]}, relative error"
+    rows = [Row(name, what, 0.0, _relative(mean, _expected_mean(subject)), tolerance)]
     if claim.linear in ("posterior", "factorised"):
-        if hasattr(family, "covariance"):
-            covariance = family.covariance[0]
-        else:
-            covariance = weights.flatten(0, 1).mT.cov()
-        exact = truth.covariance
-        if claim.linear == "factorised":
-            exact = truth.precision.diagonal().reciprocal().diag()
+        independent = truth.precision.diagonal().reciprocal().diag()
+        exact = truth.covariance if claim.linear == "posterior" else independent
         what = "linear model: covariance, relative error"
         rows.append(Row(name, what, 0.0, _relative(covariance, exact), tolerance))
     return rows
@@ -86,24 +86,30 @@ def _sampled(family: Family) -> Tensor:
     return family.take([0]).draw(streams, DRAWS)[0]
 
 
-def _by_errors(subject: Subject, weights: Tensor, chained: bool) -> Iterator[Row]:
+def _by_errors(
+    name: str,
+    weights: Tensor,
+    mean: Tensor,
+    covariance: Tensor,
+    chained: bool,
+    whose: str = "",
+) -> Iterator[Row]:
     """Yield the worst moment, in standard errors, and the least effective sample size."""
-    truth, name = subject.truth, subject.method.name
-    centred = weights - truth.mean
-    upper = torch.triu_indices(weights.shape[-1], weights.shape[-1])
+    centred = weights - mean
+    upper = torch.triu_indices(len(mean), len(mean))
     products = (centred[..., :, None] * centred[..., None, :])[..., upper[0], upper[1]]
-    exact = truth.covariance[upper[0], upper[1]]
     sizes = []
     for noun, values, expected in (
-        ("mean", centred, torch.zeros_like(truth.mean)),
-        ("covariance", products, exact),
+        ("mean", centred, torch.zeros_like(mean)),
+        ("covariance", products, covariance[upper[0], upper[1]]),
     ):
         size = _effective(values) if chained else torch.full_like(expected, values[..., 0].numel())
         away = (values.mean((0, 1)) - expected) / (values.flatten(0, 1).std(0) / size.sqrt())
-        what = f"linear model: {noun}, standard errors"
+        what = f"linear model: {whose}{noun}, standard errors"
         yield Row(name, what, 0.0, away.abs().max().item(), ERRORS)
         sizes.append(size.min().item())
-    yield Row(name, "linear model: least effective draws", LEAST, min(sizes), 0.0, ">=")
+    if not whose:
+        yield Row(name, "linear model: least effective draws", LEAST, min(sizes), 0.0, ">=")
 
 
 def _effective(values: Tensor) -> Tensor:

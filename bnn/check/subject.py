@@ -81,7 +81,7 @@ class Subject:
     def input_rate(self) -> float:
         """Probability with which dropout leaves out an input of the regression."""
         family = self.posterior.family
-        return family.masks.rates["input"] if isinstance(family, DroppedUnits) else 0.0
+        return float(family.masks.rates["input"]) if isinstance(family, DroppedUnits) else 0.0
 
     @cached_property
     def probability_errors(self) -> Tensor:
