@@ -9,6 +9,7 @@ from bnn.errors import InputError
 from bnn.methods import (
     CORE,
     HMC,
+    IVON,
     MAP,
     METHODS,
     MLE,
@@ -40,6 +41,7 @@ from bnn.study import Study
 __all__ = [
     "CORE",
     "HMC",
+    "IVON",
     "MAP",
     "METHODS",
     "MLE",

@@ -18,6 +18,7 @@ from bnn.methods.dropout import MCDropout
 from bnn.methods.ensemble import DeepEnsemble
 from bnn.methods.full_rank import FullRank
 from bnn.methods.hmc import HMC
+from bnn.methods.ivon import IVON
 from bnn.methods.label_smoothing import LabelSmoothing
 from bnn.methods.low_rank import LowRank
 from bnn.methods.maximum_likelihood import MLE
@@ -72,6 +73,7 @@ METHODS: tuple[Method, ...] = (
     MeanField(),
     LowRank(),
     FullRank(),
+    IVON(),
     SWAG(),
     MultiSWAG(),
     SGLD(),
@@ -84,6 +86,7 @@ METHODS: tuple[Method, ...] = (
 __all__ = [
     "CORE",
     "HMC",
+    "IVON",
     "MAP",
     "METHODS",
     "MLE",
