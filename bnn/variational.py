@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import pyro
 import torch
@@ -28,8 +28,9 @@ from pyro.infer import ELBO, Trace_ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from bnn.errors import InputError
+from bnn.errors import InputError, choose
 from bnn.optimise import Loss, Progress, Training, silent, train
+from bnn.posterior import Family as Networks
 from bnn.posterior import Masks, Posterior
 from bnn.predictive import log_mean_exp
 from bnn.problem import Problem
@@ -50,7 +51,6 @@ class Guide(ABC):
     parameters: Tensor
 
     atoms: ClassVar[None] = None
-    elbo: ClassVar[type[ELBO]] = Trace_ELBO  # Pyro's, to which `with_divergence` is equal
 
     @property
     @abstractmethod
@@ -76,6 +76,11 @@ class Guide(ABC):
             noise: of the draw where its density is asked for, `[replicas, 1, numbers]`; for
                 families whose density at other places is hard to tell.
         """
+
+    @property
+    def elbo(self) -> type[ELBO]:
+        """Pyro's, with which `with_divergence` agrees."""
+        return Trace_ELBO
 
     @property
     def density(self) -> Self:
@@ -152,6 +157,8 @@ class NormalGuide(EstimatedGuide):
         return weights, log_q - prior.log_prob(weights)
 
 
+Estimator = Literal["reparameterised", "path"]  # of the gradient; see `EstimatedGuide`
+
 Family = Callable[[Tensor], Guide]  # from parameters [replicas, ...] to the guide that has them
 
 # (family, problem, parameters, noise [replicas, draws, numbers], x, y, kl_weight)
@@ -159,8 +166,14 @@ Family = Callable[[Tensor], Guide]  # from parameters [replicas, ...] to the gui
 NegativeElbo = Callable[[Family, Problem, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
 
-def check_objective(draws: int, kl_weight: float) -> None:
-    """Refuse settings of the objective that mean nothing."""
+def check_objective(
+    draws: int,
+    kl_weight: float,
+    estimator: str = "reparameterised",
+    estimators: Sequence[str] = get_args(Estimator),
+) -> None:
+    """Refuse settings of the objective, and of its estimate, that mean nothing."""
+    choose(estimator, {name: name for name in estimators}, "estimator")
     if not isinstance(draws, int) or draws < 1:
         raise InputError("a whole number, at least one draw per step", repr(draws), "1 is usual.")
     if not (isinstance(kl_weight, Real) and 0 < kl_weight < math.inf):
@@ -220,7 +233,7 @@ def objective_caveats(kl_weight: float) -> tuple[str, ...]:
     return (f"The objective is not an ELBO: its KL term is multiplied by {kl_weight:g}.",)
 
 
-def mixture_loss(family: Family) -> Loss:
+def mixture_loss(family: Callable[[Tensor], Networks]) -> Loss:
     """Return the loss of a guide's predictive: the mean of -log p(y_n | x_n, D), by a few draws."""
 
     def loss(problem: Problem, phi: Tensor, x: Tensor, y: Tensor, noise: Streams) -> Tensor:

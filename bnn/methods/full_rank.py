@@ -30,7 +30,7 @@ from bnn.optimise import Progress, Training, silent
 from bnn.posterior import Posterior
 from bnn.problem import Problem
 from bnn.seeds import as_seeds
-from bnn.variational import NormalGuide, check_objective, fit_guide
+from bnn.variational import Estimator, NormalGuide, check_objective, fit_guide
 
 MOST = 2**32  # bytes of parameters, gradients and Adam's two moments
 COPIES = 4
@@ -46,7 +46,8 @@ class FullRank:
 
     initial_scale: float = 0.01  # standard deviation of every weight under q at the start
     draws: int = 1  # of the weights, per step
-    path: bool = False  # take the gradient along the path of each draw: less noise near the end
+    estimator: Estimator = "reparameterised"  # of the gradient; "path": along each draw's path
+    # alone, with less noise near the end and more at the start
     kl_weight: float = 1.0  # factor on the KL term; with any but 1 the objective is no ELBO
     last_layer: Which = False  # infer the last layer alone, or what a predicate over names chooses
     training: Training = Training(epochs=500, steps=5000, decay=True)
@@ -59,12 +60,12 @@ class FullRank:
 
     def __post_init__(self) -> None:
         check_initial_scale(self.initial_scale)
-        check_objective(self.draws, self.kl_weight)
+        check_objective(self.draws, self.kl_weight, self.estimator)
 
     def thorough(self) -> Self:
         """Return settings for the most exact answer on a problem of a few weights."""
         training = Training(epochs=0, steps=3000, learning_rate=0.03, decay=True)
-        return replace(self, draws=16, path=True, training=training)
+        return replace(self, draws=16, estimator="path", training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""
@@ -75,7 +76,7 @@ class FullRank:
         log_scales = torch.full_like(loc, math.log(self.initial_scale)).diag_embed()
         start = torch.cat([loc[:, None], log_scales], dim=1)
         return fit_guide(
-            given(FullRankNormal, path=self.path),
+            given(FullRankNormal, path=self.estimator == "path"),
             problem,
             seeds,
             start,

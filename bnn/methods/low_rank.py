@@ -30,7 +30,7 @@ from bnn.optimise import Progress, Training, silent
 from bnn.posterior import Posterior
 from bnn.problem import Problem
 from bnn.seeds import Streams, as_seeds
-from bnn.variational import NormalGuide, check_objective, fit_guide
+from bnn.variational import Estimator, NormalGuide, check_objective, fit_guide
 
 INITIAL_FACTOR = 0.1  # standard deviation of the entries of U at the start
 
@@ -42,7 +42,8 @@ class LowRank:
     rank: int = 4  # factors that correlate the weights
     initial_scale: float = 0.01  # `scale` at the start
     draws: int = 1  # of the weights, per step
-    path: bool = False  # take the gradient along the path of each draw: less noise near the end
+    estimator: Estimator = "reparameterised"  # of the gradient; "path": along each draw's path
+    # alone, with less noise near the end and more at the start
     kl_weight: float = 1.0  # factor on the KL term; with any but 1 the objective is no ELBO
     last_layer: Which = False  # infer the last layer alone, or what a predicate over names chooses
     training: Training = Training(epochs=500, steps=5000, decay=True)
@@ -55,7 +56,7 @@ class LowRank:
 
     def __post_init__(self) -> None:
         check_initial_scale(self.initial_scale)
-        check_objective(self.draws, self.kl_weight)
+        check_objective(self.draws, self.kl_weight, self.estimator)
         if not isinstance(self.rank, int) or self.rank < 1:
             raise InputError(
                 "a whole number, a rank of at least one",
@@ -66,7 +67,7 @@ class LowRank:
     def thorough(self) -> Self:
         """Return settings for the most exact answer on a problem of a few weights: all factors."""
         training = Training(epochs=0, steps=3000, learning_rate=0.03, decay=True)
-        return replace(self, rank=max(self.rank, 8), draws=16, path=True, training=training)
+        return replace(self, rank=max(self.rank, 8), draws=16, estimator="path", training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""
@@ -77,7 +78,7 @@ class LowRank:
         streams = Streams(seeds, "initial factors", loc.device, loc.dtype)
         factors = INITIAL_FACTOR * streams.normal(self.rank, loc.shape[1])
         return fit_guide(
-            given(LowRankNormal, path=self.path),
+            given(LowRankNormal, path=self.estimator == "path"),
             problem,
             seeds,
             torch.cat([loc[:, None], log_scale[:, None], factors], dim=1),
