@@ -140,7 +140,13 @@ class Batch:
         if isinstance(evaluation, Exception):
             return self._failed(seed, evaluation), {}
         run = self._run(seed, status="finished", message=_remark(posterior, r))
-        return replace(run, scores=evaluation.scores), evaluation.arrays
+        run = replace(
+            run,
+            scores=evaluation.scores,
+            diagnostics=evaluation.diagnostics,
+            caveats=evaluation.caveats,
+        )
+        return run, evaluation.arrays
 
     def _failed(self, seed: int, error: Exception) -> Run:
         message = (
@@ -254,6 +260,9 @@ def _remark(posterior: Posterior, r: int) -> str:
         remarks.append("the temperature ended at the edge of what was looked at")
     if _noise_at_floor(posterior.take([r])):
         remarks.append("the noise scale fell to its floor")
+    told = posterior.fit.diagnostics[r] if posterior.fit.diagnostics else {}
+    if told.get("divergences"):
+        remarks.append(f"{told['divergences']:.0f} trajectories left the flow (divergences)")
     return "; ".join(remarks)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from bnn.data import Dataset
+from bnn.diagnostics import caveats_of, diagnose
 from bnn.metrics.entropy import entropy, mutual_information
 from bnn.posterior import Posterior, predict
 from bnn.predictive import CategoricalMixture, NormalMixture, Predictive
@@ -24,6 +25,8 @@ class Evaluation:
 
     scores: Mapping[str, Score]
     arrays: Mapping[str, np.ndarray]
+    diagnostics: Mapping[str, float]  # of chains
+    caveats: tuple[str, ...]  # what must be known with the scores and the arrays
 
 
 def evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluation]:
@@ -67,11 +70,14 @@ def _evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluatio
         if isinstance(grid, NormalMixture):  # the mixture's own interval; it need not be Normal
             batched |= {"grid_low": grid.quantile(0.025), "grid_high": grid.quantile(0.975)}
     fixed = _pictured(data)
+    diagnostics = diagnose(posterior, test, y)
     return [
         Evaluation(
             scores[r],
             {name: _plain(value[r]) for name, value in batched.items()}
             | {name: _plain(value[r] if len(value) > 1 else value[0]) for name, value in fixed},
+            diagnostics[r],
+            (*posterior.caveats, *caveats_of(diagnostics[r])),
         )
         for r in range(data.replicas)
     ]

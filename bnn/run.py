@@ -18,7 +18,8 @@ import numpy as np
 from bnn.errors import InputError
 from bnn.optimise import Curve
 
-SCHEMA = 1  # raised whenever a field changes its meaning
+SCHEMA = 2  # raised whenever a field is added or changes its meaning
+ADDED: Mapping[int, Mapping[str, Any]] = {2: {"diagnostics": {}, "caveats": []}}  # by schema
 
 Arrays = Mapping[str, np.ndarray]
 Design = Literal["resplit", "fixed"]
@@ -85,6 +86,8 @@ class Run:
     curve: Curve = field(default_factory=Curve)
     cost: Cost | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)  # versions, command, data source
+    diagnostics: Mapping[str, float] = field(default_factory=dict)  # of chains; see bnn.diagnostics
+    caveats: tuple[str, ...] = ()  # sentences that a reader must know with every number above
 
     def to_json(self) -> str:
         """Return the run as JSON text, keys sorted, so that equal runs are equal bytes.
@@ -105,6 +108,8 @@ class Run:
         try:
             fields = json.loads(text)
             schema = int(fields.pop("schema"))
+            for later in range(schema + 1, SCHEMA + 1):
+                fields |= ADDED[later]
             if schema <= SCHEMA:
                 return _typed(Run, fields)
         except (ValueError, KeyError, AttributeError, TypeError, ArithmeticError) as error:

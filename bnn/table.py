@@ -16,6 +16,7 @@ SCORES = {
     "classification": {"nll": "NLL, nats", "accuracy": "Accuracy", "ece": "ECE (if calibrated)"},
     "regression": {"nll": "NLL, nats", "rmse": "RMSE", "coverage_95": "95 % covers"},
 }
+CAVEATS_SHOWN = 2  # of one method
 
 
 def table(runs: Sequence[Run], methods: Sequence[str]) -> Table:
@@ -34,14 +35,22 @@ def table(runs: Sequence[Run], methods: Sequence[str]) -> Table:
     complete = all(run.status == "finished" for run in runs)
     if not complete:
         grid.add_column("Finished", justify="right")
+    notes: list[str] = []
     for method in methods:
         mine = [run for run in runs if run.method == method]
         done = [run for run in mine if run.status == "finished"]
-        cells = [_cell(done, name) for name in scores]
+        told = {sentence for run in done for sentence in run.caveats}
+        mark = " †" if told else ""
+        notes += [f"† {method}: {sentence}" for sentence in sorted(told)[:CAVEATS_SHOWN]]
+        if len(told) > CAVEATS_SHOWN:
+            notes.append(f"† {method}: {len(told) - CAVEATS_SHOWN} more caveats are in the report.")
+        cells = [_cell(done, name) + mark for name in scores]
         seconds = [run.cost.seconds for run in done if run.cost]
         cells.append(f"{summary(seconds).mean:.2f}" if seconds else "–")
         count = [] if complete else [f"{len(done)} of {len(mine)}"]
         grid.add_row(escape(method), *cells, *count)
+    if notes:
+        grid.caption, grid.caption_justify = escape("\n".join(notes)), "left"
     return grid
 
 

@@ -9,7 +9,7 @@ ROOT = Path(bnn.__file__).parent
 ORDER = (
     "errors seeds lbfgs hamiltonian data layout networks priors predictive likelihoods problem "
     "optimise posterior variational curvature exact methods check metrics losses run scores "
-    "evaluation batch store execution statistics table plots report study cli"
+    "diagnostics evaluation batch store execution statistics table plots report study cli"
 ).split()
 
 

@@ -10,9 +10,12 @@ from functools import cached_property
 import numpy as np
 
 from bnn.plots.style import STYLES
-from bnn.report.words import short
+from bnn.report.words import ranges, short
 from bnn.run import Arrays, Run
 from bnn.statistics import Design
+
+DAGGER = "†"
+CAVEATS_SHOWN = 2  # of one method, below a table
 
 Lookup = Callable[[Run], Arrays]
 
@@ -60,8 +63,34 @@ class Group:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """What readers call the methods."""
-        return labels_of(self.runs)
+        """What readers call the methods; a dagger marks those whose numbers have a caveat."""
+        labels = labels_of(self.runs)
+        return {
+            m: f"{label} {DAGGER}" if m in self.caveats else label for m, label in labels.items()
+        }
+
+    @cached_property
+    def caveats(self) -> dict[str, list[str]]:
+        """What must be known with the numbers of a method, in sentences, where there is anything.
+
+        Sentences that are the same in several replicas are told once, and only a few that differ.
+        """
+        labels, found = labels_of(self.runs), {}
+        for method in self.finished:
+            seeds: dict[str, list[int]] = {}
+            for run in self.of(method):
+                for sentence in run.caveats:
+                    seeds.setdefault(sentence, []).append(run.seed)
+            told = [
+                f"{DAGGER} {labels[method]}, seed{'s' * (len(who) > 1)} {ranges(who)}: {text}"
+                for text, who in seeds.items()
+            ]
+            if len(told) > CAVEATS_SHOWN:
+                more = f"{DAGGER} {labels[method]}: {len(told) - CAVEATS_SHOWN} more caveats are"
+                told[CAVEATS_SHOWN:] = [f"{more} listed under “What went wrong, or nearly”."]
+            if told:
+                found[method] = told
+        return found
 
     @cached_property
     def _arrays(self) -> dict[str, Arrays]:

@@ -43,6 +43,7 @@ def _answers(group: Group) -> Iterator[str]:
         yield f"{where}, only cross-entropy training can be judged.{others}"
         return
     yield from _sorted_out(group, where, found)
+    yield from (note for method in group.finished for note in group.caveats.get(method, ()))
     one = next(iter(found.values()))
     yield (
         f"Intervals are {one.level * 100:g} %, {one.scope}, from"

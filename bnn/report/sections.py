@@ -59,17 +59,18 @@ def _summary(group: Group) -> str:
 def _parts(group: Group) -> Iterator[Part]:
     if not group.finished:
         return
-    yield Part("Scores", [_how_to_read(group)], [tables.scores(group)])
+    yield Part("Scores", [_how_to_read(group)], [tables.warned(tables.scores(group), group)])
     yield _differences(group)
     yield Part("Reliability", [RELIABILITY], figures=list(figures.reliability(group)))
     entropy = tables.doubt(group)
     yield Part(
         "Entropy: test, shifted and unseen rows",
         [ENTROPY],
-        [entropy] if entropy else [],
+        [tables.warned(entropy, group)] if entropy else [],
         list(figures.entropies(group)),
     )
-    yield Part("Under shift, and on unseen rows", [SHIFT], list(shift.conditions(group)))
+    shown = [tables.warned(table, group) for table in shift.conditions(group)]
+    yield Part("Under shift, and on unseen rows", [SHIFT], shown)
     kind = "pairs" if group.task == "classification" else ""
     yield Part(
         "Predictions, pictured",
@@ -147,7 +148,10 @@ def _differences(group: Group) -> Part:
             found[name] = differences(group, name, group.baseline, group.finished)
     every = [d for some, _ in found.values() for d in some.values()]
     forests = [_forest(group, name, some) for name, (some, _) in found.items() if some]
-    shown = [tables.differences(group, name, *both) for name, both in found.items()]
+    shown = [
+        tables.warned(tables.differences(group, name, *both), group, group.baseline)
+        for name, both in found.items()
+    ]
     return Part(title, [design_sentence(every)], shown, wide=forests)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class Cell:
     sort: str = ""  # what a column is sorted by; empty sorts last
     mark: bool = False  # among the best
     words: bool = False  # set as words, not as a number
+    caveat: bool = False  # not to be read without the note below the table
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,39 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a title and the head of its first column."""
+    """A table with a title and the head of its first column; `notes` stand below it."""
 
     title: str
     first: str
     columns: Sequence[Column]
     rows: Sequence[Row]
+    notes: Sequence[str] = ()
 
 
 NOTHING = Cell(DASH)
+
+
+def warned(table: Table, group: Group, *also: str) -> Table:
+    """Return a table of scores with a mark on every number that has a caveat, and the caveats.
+
+    Arguments:
+        table: its rows are about methods.
+        group: whose runs they show.
+        also: methods that every row depends on, as differences do on the baseline.
+    """
+    rows = [
+        replace(row, cells=[_marked(cell) for cell in row.cells])
+        if any(method in group.caveats for method in (row.method, *also))
+        else row
+        for row in table.rows
+    ]
+    methods = dict.fromkeys([*also, *(row.method for row in table.rows)])
+    notes = [note for method in methods for note in group.caveats.get(method, ())]
+    return replace(table, rows=rows, notes=notes)
+
+
+def _marked(cell: Cell) -> Cell:
+    return cell if cell.words or cell.text == DASH else replace(cell, caveat=True)
 
 
 def numeric(text: str, by: float, *notes: str, mark: bool = False) -> Cell:
@@ -235,14 +260,15 @@ def unfinished(runs: Sequence[Run]) -> Table | None:
 
 def remarks(runs: Sequence[Run]) -> Table | None:
     """Return all finished runs that have something to say."""
-    told = [run for run in runs if run.status == "finished" and run.message]
+    told = [run for run in runs if run.status == "finished" and (run.message or run.caveats)]
     return _told(told, "Remarks on finished runs")
 
 
 def _told(runs: Sequence[Run], title: str) -> Table | None:
     cases: dict[tuple[str, str, str, str], list[Run]] = {}
     for run in runs:
-        cases.setdefault((run.dataset, run.method, run.status, run.message), []).append(run)
+        for message in [*filter(None, [run.message]), *run.caveats] or [""]:
+            cases.setdefault((run.dataset, run.method, run.status, message), []).append(run)
     rows = [
         Row(
             short(str(some[0].settings.get("label", method))),
