@@ -85,6 +85,7 @@ SMALL = {
     "members": 3,
     "start": MAP(Training(epochs=10, batch_size=10)),
     "steps": 60,
+    "epochs": 8,
     "polishing": 0,
     "updates": 3,
     "chains": 2,
