@@ -78,9 +78,14 @@ class BlockGaussian:
         return turned * self.spread[:, None].square()
 
     def colour(self, noise: Tensor) -> Tensor:
-        """Turn standard Normal numbers `[replicas, draws, outputs, inputs]` into draws of it."""
-        scaled = noise * self.values.rsqrt()[:, None]
-        return self.outer[:, None] @ scaled @ self.inner.mT[:, None] * self.spread[:, None, None]
+        """Turn standard Normal numbers `[replicas, draws, outputs, inputs]` into draws of it.
+
+        The root of the covariance is the symmetric one, because eigenvectors of nearly equal
+        values, of which there are many, are a matter of rounding.
+        """
+        outer, inner = self.outer[:, None], self.inner[:, None]
+        scaled = outer.mT @ noise @ inner * self.values.rsqrt()[:, None]
+        return outer @ scaled @ inner.mT * self.spread[:, None, None]
 
     def take(self, replicas: Sequence[int]) -> BlockGaussian:
         """Return the distribution of some of the replicas."""

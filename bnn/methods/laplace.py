@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+import pyro
 import torch
 from torch import Tensor
 
@@ -52,6 +53,7 @@ FORMS: Mapping[str, type[Full] | type[Kronecker] | type[Diagonal]] = {
     "last_layer": Full,
 }
 MEMORY = 8 * 2**30  # bytes that the matrices of a full structure may take
+UNTOUCHED = 1e-8  # by how little the data narrow a weight that they do not touch
 LEAST = 1e-6  # effective weights that a parameter tensor has at the least, at the problem's prior
 
 
@@ -109,9 +111,10 @@ class Laplace:
         problem = partial(problem, seeds, which, progress)
         if FORMS[self.structure] is Full:
             _check_memory(problem)
-        fit, hyper = self._train(problem, seeds, progress)
-        began = time.perf_counter()
-        family = self._family(problem, fit.parameters, hyper)
+        with pyro.validation_enabled(False):  # it would raise where one replica is not finite
+            fit, hyper = self._train(problem, seeds, progress)
+            began = time.perf_counter()
+            family = self._family(problem, fit.parameters, hyper)
         lost = (~family.log_evidence.isfinite()).tolist()
         diverged = tuple(a or b for a, b in zip(fit.diverged, lost, strict=True))
         fit = replace(fit, diverged=diverged, seconds=fit.seconds + time.perf_counter() - began)
@@ -141,7 +144,9 @@ class Laplace:
             own = problem.network.layout.size  # the rest is noise, which the evidence sets
             weights = torch.cat([weights[:, :own], weights[:, own:].detach()], dim=1)
             given = negative_log_likelihood(problem, weights, x, y, noise)
-            return given - log_prior(problem, weights, hyper) / problem.points
+            penalty = -log_prior(problem, weights, hyper) / problem.points
+            # Its value is left out: it would jump with every update, and the curve with it.
+            return given + penalty - penalty.detach()
 
         def validate(problem: Problem, state: Tensor, x: Tensor, y: Tensor, n: Streams) -> Tensor:
             return negative_log_likelihood(problem, state[:, :-groups], x, y, n)
@@ -165,7 +170,9 @@ class Laplace:
         shrink = precision(problem, hyper) * normal.variance
         sizes = _sizes(layout, shrink.device)
         effective = (sizes - _by_tensor(layout, shrink)).clamp(min=0)
-        length = _by_tensor(layout, _whitened(problem, weights.double()).square())
+        # A weight that the data do not touch is at the prior's mean; Adam leaves it near there.
+        square = _whitened(problem, weights.double()).square()
+        length = _by_tensor(layout, torch.where(shrink < 1 - UNTOUCHED, square, 0.0))
         found = ((effective + LEAST) / (length + LEAST)).log().to(hyper)
         hyper.copy_(torch.where(found.isfinite(), found, hyper))
         noise = getattr(problem.likelihood, "noise", None)
