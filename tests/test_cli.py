@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bnn import MAP, METHODS, MLE, MLP, Training
+from bnn import MAP, METHODS, MLE, MLP, Training, cli
 from bnn.batch import Batch
 from bnn.cli import app, main
 from bnn.data import DATASETS, Dataset, two_moons
@@ -90,6 +90,31 @@ def test_damage_is_told_and_hides_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert "Damaged: " in page
     assert "torn.json" in page
     assert "torn.json" in done.output
+
+
+def test_a_check_prints_its_table_and_fails_where_a_row_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = CliRunner().invoke(app, ["check", "map"])
+    assert done.exit_code == 0
+    assert "5 rows, none failed." in done.output
+    assert done.output.count("passed") == 5
+    # Whoever claims that the mode is least squares fails the rows that tell them apart.
+    monkeypatch.setattr(MAP, "accuracy", MLE.accuracy)
+    done = CliRunner().invoke(app, ["check", "map"])
+    assert done.exit_code == 1
+    assert "5 rows, 3 failed." in done.output
+    assert done.output.count("FAILED") == 3
+    done = CliRunner().invoke(app, ["check", "mapp"])
+    assert "Did you mean 'map'?" in str(done.exception)
+
+
+def test_all_methods_are_checked_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "METHODS", (MAP(), MLE()))
+    done = CliRunner().invoke(app, ["check", "all"])
+    assert done.exit_code == 0
+    firsts = [line.split()[0] for line in done.output.splitlines() if "passed" in line]
+    assert firsts == ["map"] * 5 + ["mle"] * 5
 
 
 def test_a_study_misspelt_is_guessed(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bnn.check.row import Row
-from bnn.check.subject import SEED, Subject
+from bnn.check.subject import Subject
 from bnn.posterior import Chains, Family
 from bnn.seeds import Streams
 
@@ -82,7 +82,7 @@ def _sampled(family: Family) -> Tensor:
     """Return weights of replica 0, `[chains, draws, parameters]`; independent ones as one chain."""
     if isinstance(family, Chains):
         return family.weights[0]
-    streams = Streams([SEED], "check moments", torch.device("cpu"), torch.float64)
+    streams = Streams([1], "check moments", torch.device("cpu"), torch.float64)
     return family.take([0]).draw(streams, DRAWS)[0]
 
 

@@ -22,7 +22,6 @@ from bnn.posterior import Posterior, predict
 from bnn.priors import Normal
 from bnn.problem import Problem
 
-SEED = 1
 SPLITS = range(3)  # repetitions of the logistic regression
 ROWS = 10  # training rows of each
 SCALE = 3.0  # of its prior
@@ -37,10 +36,12 @@ class Subject:
     Arguments:
         method: to be examined; its class states its `accuracy`.
         progress: told the share of a fit that is done.
+        seed: of the first replica.
     """
 
     method: Any  # a Method with `accuracy` and `thorough`
     progress: Progress = silent
+    seed: int = 1
 
     @property
     def claim(self) -> Accuracy:
@@ -98,15 +99,16 @@ class Subject:
 
     @cached_property
     def _regression(self) -> tuple[Posterior, Objective | None]:
-        return self._fit(self.problem, [SEED])
+        return self._fit(self.problem)
 
     @cached_property
     def _logistic(self) -> tuple[Posterior, Objective | None]:
         data = two_gaussians(SPLITS, ROWS)
         problem = Problem.of(data, MLP(1, [], 1).double(), prior=Normal(SCALE))
-        return self._fit(problem, list(SPLITS))
+        return self._fit(problem)
 
-    def _fit(self, problem: Problem, seeds: list[int]) -> tuple[Posterior, Objective | None]:
+    def _fit(self, problem: Problem) -> tuple[Posterior, Objective | None]:
         with watched() as caught:
+            seeds = range(self.seed, self.seed + problem.replicas)
             posterior = self.thorough.fit(problem, seeds, self.progress)
         return posterior, caught[0] if caught else None

@@ -6,11 +6,17 @@ False alarms, should the seeds ever change: `bnn.check.moments` 1 in 1,100 for a
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import get_args, get_type_hints
+
 import pytest
 
-from bnn.check import Row, Subject, check
+from bnn.check import CHECKS, Row, Subject, check
+from bnn.check.gradients import gradients
 from bnn.check.predictions import predictions
+from bnn.check.training import training
 from bnn.methods import MAP, METHODS, Method
+from bnn.methods.accuracy import Accuracy
 from bnn.optimise import Training
 
 
@@ -30,6 +36,57 @@ def failed(rows: list[Row]) -> list[Row]:
     return [row for row in rows if not row.passed]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 3, 4])
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_it_is_so_with_other_seeds_too(method: Method, seed: int) -> None:
+    subject = Subject(method, seed=seed)
+    assert failed([row for each in CHECKS for row in each(subject)]) == []
+
+
+# Every way to estimate a gradient, also those that are not a method's most exact one
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """A method trained a little, with one of its estimators."""
+
+    method: Method
+
+    @property
+    def name(self) -> str:
+        return f"{self.method.name}, {self.method.estimator}"
+
+    @property
+    def accuracy(self) -> Accuracy:
+        return self.method.accuracy
+
+    def thorough(self) -> Method:
+        short = Training(epochs=500, learning_rate=0.03, decay=True)
+        return replace(self.method, draws=1, training=short)
+
+
+ESTIMATED = [
+    Estimated(replace(method, estimator=estimator))
+    for method in METHODS
+    if hasattr(method, "estimator")
+    for estimator in get_args(get_type_hints(type(method))["estimator"])
+]
+
+
+@pytest.mark.parametrize("method", ESTIMATED, ids=lambda method: method.name)
+def test_an_estimator_is_unbiased_and_its_kl_is_right(method: Estimated) -> None:
+    subject = Subject(method)
+    rows = training(subject) + gradients(subject)
+    assert failed(rows) == []
+    assert {row.check.split(",")[0] for row in rows} == {
+        "loss: KL term",
+        "gradient: mean of all 780 subsets",
+        "gradient: bias",
+        "gradient: least bias seen",
+    }
+
+
 def test_the_nearer_to_the_posterior_the_nearer_to_its_predictions() -> None:
     by_name = {method.name: method for method in METHODS}
     errors = {
@@ -38,7 +95,7 @@ def test_the_nearer_to_the_posterior_the_nearer_to_its_predictions() -> None:
     assert 0 < errors["hmc"] < errors["mean_field"] < errors["map"]
 
 
-def test_the_row_of_a_check_says_what_was_told() -> None:
+def test_the_progress_of_a_check_is_told_and_its_rows_bear_the_methods_name() -> None:
     told: list[float] = []
     rows = check(MAP(), told.append)
     assert told == sorted(told)
