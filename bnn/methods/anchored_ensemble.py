@@ -67,7 +67,7 @@ class AnchoredEnsemble:
     label: ClassVar[str] = "Anchored ensemble"
     reference: ClassVar[str] = "Pearce, Leibfried, Brintrup 2020, https://arxiv.org/abs/1810.05546"
     version: ClassVar[int] = 1
-    accuracy: ClassVar[Accuracy] = Accuracy("posterior", None, 0.3, gradient="other")
+    accuracy: ClassVar[Accuracy] = Accuracy("posterior", None, 0.2, gradient="other")
 
     def __post_init__(self) -> None:
         counts = (self.members, self.polishing)

@@ -61,7 +61,7 @@ class ConcreteDropout:
     label: ClassVar[str] = "Concrete dropout"
     reference: ClassVar[str] = "Gal, Hron, Kendall 2017, https://arxiv.org/abs/1705.07832"
     version: ClassVar[int] = 1
-    accuracy: ClassVar[Accuracy] = Accuracy("approximate", 1.0, 0.4, gradient="other")
+    accuracy: ClassVar[Accuracy] = Accuracy("approximate", 0.1, 0.2, gradient="other")
 
     def __post_init__(self) -> None:
         check_rates({"hidden": self.rate, "input": self.input_rate})
@@ -72,7 +72,7 @@ class ConcreteDropout:
 
     def thorough(self) -> Self:
         """Return settings for a few weights: inputs are dropped, for there are no hidden units."""
-        training = Training(epochs=20_000, learning_rate=0.02, decay=True, average=0.5)
+        training = Training(epochs=3000, learning_rate=0.02, decay=True, average=0.5)
         return replace(self, input_rate=0.1, training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:

@@ -44,7 +44,7 @@ class LabelSmoothing:
     reference: ClassVar[str] = "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567"
     version: ClassVar[int] = 1
     tasks: ClassVar[tuple[Task, ...]] = ("classification",)
-    accuracy: ClassVar[Accuracy] = Accuracy("none", None, 0.3, gradient="other")
+    accuracy: ClassVar[Accuracy] = Accuracy("none", None, 0.2, gradient="other")
 
     def __post_init__(self) -> None:
         if not 0 <= self.rate < 1:
