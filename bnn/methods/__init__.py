@@ -16,10 +16,12 @@ from bnn.methods.concrete_dropout import ConcreteDropout
 from bnn.methods.cyclical_sgmcmc import CyclicalSGMCMC
 from bnn.methods.dropout import MCDropout
 from bnn.methods.ensemble import DeepEnsemble
+from bnn.methods.flow import Flow
 from bnn.methods.full_rank import FullRank
 from bnn.methods.hmc import HMC
 from bnn.methods.ivon import IVON
 from bnn.methods.label_smoothing import LabelSmoothing
+from bnn.methods.laplace import Laplace
 from bnn.methods.low_rank import LowRank
 from bnn.methods.maximum_likelihood import MLE
 from bnn.methods.maximum_posterior import MAP
@@ -73,7 +75,9 @@ METHODS: tuple[Method, ...] = (
     MeanField(),
     LowRank(),
     FullRank(),
+    Flow(),
     IVON(),
+    Laplace(),
     SWAG(),
     MultiSWAG(),
     SGLD(),
@@ -98,8 +102,10 @@ __all__ = [
     "ConcreteDropout",
     "CyclicalSGMCMC",
     "DeepEnsemble",
+    "Flow",
     "FullRank",
     "LabelSmoothing",
+    "Laplace",
     "LowRank",
     "MCDropout",
     "MeanField",
