@@ -257,6 +257,7 @@ def test_names_tell_a_method_from_its_scaled_self() -> None:
     assert method.name == "mle_vector"
     assert method.label == "MLE (cross-entropy), vector-scaled"
     assert method.version > MLE().version
+    assert method.tasks == TemperatureScaled(MLE()).tasks == ("classification",)
     assert pickle.loads(pickle.dumps(method)) == method
     assert hash(method) == hash(VectorScaled(MLE()))
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from bnn.data import Rows
+from bnn.data import Rows, Task
 from bnn.errors import InputError
 from bnn.optimise import Progress, silent
 from bnn.posterior import Affine, Posterior
@@ -47,6 +47,7 @@ class TemperatureScaled:
     draws: int = 100  # networks averaged, where there is a choice
 
     reference: ClassVar[str] = "Guo, Pleiss, Sun, Weinberger 2017, https://arxiv.org/abs/1706.04599"
+    tasks: ClassVar[tuple[Task, ...]] = ("classification",)
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from bnn.data import Rows
+from bnn.data import Rows, Task
 from bnn.errors import InputError
 from bnn.lbfgs import polish
 from bnn.methods.temperature import HOTTEST, check_scalable, in_pieces
@@ -55,6 +55,7 @@ class VectorScaled:
     # 0, in units of the logits; infinite for none, as in the paper
 
     reference: ClassVar[str] = "Guo, Pleiss, Sun, Weinberger 2017, https://arxiv.org/abs/1706.04599"
+    tasks: ClassVar[tuple[Task, ...]] = ("classification",)
 
     def __post_init__(self) -> None:
         if not self.spread > 0:
