@@ -24,6 +24,7 @@ from bnn.check.subject import Subject
 from bnn.variational import Guide
 
 DRAWS = 20_000
+LOSSES = 1000  # of training, each of a few draws
 ERRORS = 4.0  # standard errors
 ROUNDING = 1e-9  # relative, of a log evidence
 
@@ -66,7 +67,7 @@ def _trained_elbo(subject: Subject, family: Guide, rounding: float) -> list[Row]
     objective = subject.objective
     if objective is None:
         return []
-    losses, _ = objective.under_noise(DRAWS, "check ELBO of training")
+    losses, _ = objective.under_noise(LOSSES, "check ELBO of training")
     guide = replace(family, parameters=objective.parameters)  # the last step's, not an average's
     elbo, error = _mean(_elbo_draws(subject, guide))
     trained, trained_error = _mean(-subject.truth.points * losses)

@@ -27,7 +27,7 @@ from bnn.methods.accuracy import Estimated
 ROUNDING = 1e-10  # relative
 LEFT_OUT = 2  # rows of a subset
 SAYS_NOTHING = 1e8  # noise, beside which targets are nothing
-NOISES = 4000  # of a term that is estimated
+NOISES = 500  # of a term that is estimated
 ERRORS = 4.0
 
 
