@@ -37,7 +37,7 @@ from bnn.seeds import as_seeds
 class CyclicalSGMCMC:
     """Samples from the end of each cycle of several chains, each from a start of its own."""
 
-    learning_rate: float = 0.05  # of the loss per row, at the start of a cycle
+    learning_rate: float = 0.01  # of the loss per row, at the start of a cycle
     friction: float = 0.1  # share of the velocity lost per step; 1: cyclical SGLD
     steps: int = 10_000  # of each chain, at least
     cycles: int = 5  # of each chain

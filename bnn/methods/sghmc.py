@@ -34,7 +34,7 @@ from bnn.seeds import as_seeds
 class SGHMC:
     """Samples of several chains of underdamped Langevin dynamics, each from a start of its own."""
 
-    learning_rate: float = 0.01  # of the loss per row; the posterior's step is e = it / N
+    learning_rate: float = 0.005  # of the loss per row; the posterior's step is e = it / N
     friction: float = 0.1  # share of the velocity lost per step; 1: SGLD with h = 2 e
     steps: int = 10_000  # of each chain, at least
     batch_size: int | None = None  # rows per step; None: 128, or all where there are fewer
@@ -59,7 +59,7 @@ class SGHMC:
 
     def thorough(self) -> Self:
         """Return settings for a problem of a few weights, to some percent of each variance."""
-        return replace(self, learning_rate=0.005, steps=10_000, chains=40, samples=40)
+        return replace(self, learning_rate=0.005, steps=5000, chains=40, samples=20)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Run the chains of all seeds at once."""

@@ -27,7 +27,7 @@ from bnn.seeds import as_seeds
 class SGLD:
     """Samples of several chains of Langevin dynamics, each from a start of its own."""
 
-    learning_rate: float = 0.02  # of the loss per row; the posterior's step is h = 2 times it / N
+    learning_rate: float = 0.01  # of the loss per row; the posterior's step is h = 2 times it / N
     steps: int = 10_000  # of each chain, at least
     batch_size: int | None = None  # rows per step; None: 128, or all where there are fewer
     burn_in: float = 0.5  # share of the steps before samples are kept
@@ -50,7 +50,7 @@ class SGLD:
 
     def thorough(self) -> Self:
         """Return settings for a problem of a few weights, to some percent of each variance."""
-        return replace(self, learning_rate=0.005, steps=20_000, chains=40, samples=40)
+        return replace(self, learning_rate=0.005, steps=6000, chains=100, samples=20)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Run the chains of all seeds at once."""

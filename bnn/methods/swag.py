@@ -36,7 +36,7 @@ class SWAG:
 
     start: MAP = MAP()  # how the mode is found
     epochs: int = 100  # of SGD, from there
-    learning_rate: float = 0.01  # of SGD, constant
+    learning_rate: float = 1e-3  # of SGD, constant
     momentum: float = 0.9  # share of the velocity kept per step
     batch_size: int | None = None  # rows per step; None: 128, or a tenth of the rows where fewer,
     # because SGD on all rows would come to rest
