@@ -23,13 +23,14 @@ def spread(problem: Problem, seeds: Sequence[int], members: int) -> tuple[Proble
 def gathered(fit: Fit, members: int) -> Fit:
     """Return the fit of the replicas from that of all their members.
 
-    Its parameters are `[replicas, members, ...]`, its curves those of member 0, and a replica has
-    diverged where any of its members has.
+    Its parameters are `[replicas, members, ...]`. A replica has diverged where any of its members
+    has, and then its curve is that of the first one lost, else that of member 0.
     """
     replicas = len(fit.diverged) // members
+    lost = [fit.diverged[r * members : (r + 1) * members] for r in range(replicas)]
     return replace(
         fit,
         parameters=fit.parameters.unflatten(0, (replicas, members)),
-        curves=fit.curves[::members],
-        diverged=tuple(any(fit.diverged[r * members : (r + 1) * members]) for r in range(replicas)),
+        curves=tuple(fit.curves[r * members + m.index(max(m))] for r, m in enumerate(lost)),
+        diverged=tuple(map(any, lost)),
     )
