@@ -79,8 +79,8 @@ class AnchoredEnsemble:
             )
 
     def thorough(self) -> Self:
-        """Return settings with many members, at their optima."""
-        return replace(self, members=2000, training=Training(epochs=0), polishing=2000)
+        """Return settings with many members, at their optima; a first step shows the loss."""
+        return replace(self, members=2000, training=Training(epochs=1), polishing=2000)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train the members of all seeds at once."""
