@@ -19,6 +19,7 @@ from bnn.methods.ensemble import DeepEnsemble
 from bnn.methods.flow import Flow
 from bnn.methods.full_rank import FullRank
 from bnn.methods.hmc import HMC
+from bnn.methods.hypernet import Hypernet
 from bnn.methods.ivon import IVON
 from bnn.methods.label_smoothing import LabelSmoothing
 from bnn.methods.laplace import Laplace
@@ -76,6 +77,7 @@ METHODS: tuple[Method, ...] = (
     LowRank(),
     FullRank(),
     Flow(),
+    Hypernet(),
     IVON(),
     Laplace(),
     SWAG(),
@@ -104,6 +106,7 @@ __all__ = [
     "DeepEnsemble",
     "Flow",
     "FullRank",
+    "Hypernet",
     "LabelSmoothing",
     "Laplace",
     "LowRank",
