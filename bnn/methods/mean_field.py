@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial as given
-from typing import ClassVar, Self
+from typing import ClassVar, Self, get_args
 
 import pyro.distributions as dist
 import torch
@@ -28,10 +28,11 @@ from torch.distributions import kl_divergence
 from bnn.errors import InputError
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.partial import Which, partial
-from bnn.optimise import Progress, Training, silent
+from bnn.networks.layerwise import Layerwise, Perturbation
+from bnn.optimise import Loss, Progress, Training, silent
 from bnn.posterior import Posterior
 from bnn.problem import Problem
-from bnn.seeds import as_seeds
+from bnn.seeds import Streams, as_seeds
 from bnn.variational import Estimator, NormalGuide, check_objective, fit_guide
 
 
@@ -41,8 +42,9 @@ class MeanField:
 
     initial_scale: float = 0.01  # standard deviation of q at the start
     draws: int = 1  # of the weights, per step
-    estimator: Estimator = "reparameterised"  # of the gradient; "path": along each draw's path
-    # alone, with less noise near the end and more at the start
+    estimator: Estimator | Perturbation = "reparameterised"  # of the gradient; "path": along each
+    # draw's path alone, with less noise near the end and more at the start; "local" or "flipout":
+    # with noise of its own for every row, through the linear layers (`bnn.networks.layerwise`)
     kl_weight: float = 1.0  # factor on the KL term; with any but 1 the objective is no ELBO
     last_layer: Which = False  # infer the last layer alone, or what a predicate over names chooses
     training: Training = Training(epochs=500, steps=5000, decay=True)
@@ -55,12 +57,23 @@ class MeanField:
 
     def __post_init__(self) -> None:
         check_initial_scale(self.initial_scale)
-        check_objective(self.draws, self.kl_weight, self.estimator)
+        check_objective(
+            self.draws,
+            self.kl_weight,
+            self.estimator,
+            (*get_args(Estimator), *get_args(Perturbation)),
+        )
+        if self.last_layer is not False and self.estimator in get_args(Perturbation):
+            raise InputError(
+                "an estimator that serves a part of the weights",
+                f"estimator={self.estimator!r}, which perturbs all layers",
+                "Use 'reparameterised' or 'path' together with last_layer.",
+            )
 
     def thorough(self) -> Self:
         """Return settings for the most exact answer on a problem of a few weights."""
         training = Training(epochs=0, steps=3000, learning_rate=0.02, decay=True, average=0.5)
-        return replace(self, initial_scale=0.1, draws=128, estimator="path", training=training)
+        return replace(self, initial_scale=0.1, draws=64, estimator="path", training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""
@@ -77,7 +90,30 @@ class MeanField:
             self.draws,
             self.kl_weight,
             progress,
+            self._by_rows(problem),
         )
+
+    def _by_rows(self, problem: Problem) -> Loss | None:
+        """Return the loss with noise of its own for every row; None where rows share it."""
+        if self.estimator not in get_args(Perturbation):
+            return None
+        example = problem.take([0]).batch(problem.train.take([0]))[0][0, :1]
+        kind: Perturbation = "local" if self.estimator == "local" else "flipout"
+        network = Layerwise(problem.network.network, example, kind)
+
+        def loss(problem: Problem, phi: Tensor, x: Tensor, y: Tensor, noise: Streams) -> Tensor:
+            guide, size = FactorisedNormal(phi), network.layout.size
+            eps = noise.normal(1, self.draws, guide.numbers)[:, 0]
+            rows = noise.normal(1, self.draws, x.shape[1], sum(network.sizes))[:, 0]
+            weights, divergence = guide.with_divergence(eps, problem.prior_distribution())
+            spreads = guide.offset(eps if kind == "flipout" else torch.ones_like(eps))
+            if kind == "flipout":
+                rows = torch.where(rows < 0, -1.0, 1.0).to(rows)
+            outputs = network(guide.loc[:, None, :size], spreads[..., :size], rows, x)
+            fitted = -problem.log_likelihood(weights, outputs, y).mean(-1)
+            return (fitted + self.kl_weight / problem.points * divergence).mean(1)
+
+        return loss
 
 
 def check_initial_scale(scale: float) -> None:
