@@ -35,6 +35,11 @@ class DiagonalGaussian:
     precision: Tensor
 
     @property
+    def size(self) -> int:
+        """How many parameters there are."""
+        return self.precision.shape[-1]
+
+    @property
     def log_det(self) -> Tensor:
         """The log determinant of the precision, `[replicas]`."""
         return self.precision.log().sum(-1)

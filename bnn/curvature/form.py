@@ -12,6 +12,10 @@ class Gaussian(Protocol):
     """A Normal distribution about zero, `[replicas, parameters]`."""
 
     @property
+    def size(self) -> int:
+        """How many parameters there are."""
+
+    @property
     def log_det(self) -> Tensor:
         """The log determinant of the precision, `[replicas]`."""
 

@@ -43,6 +43,11 @@ class FullGaussian:
     factor: Tensor
 
     @property
+    def size(self) -> int:
+        """How many parameters there are."""
+        return self.factor.shape[-1]
+
+    @property
     def log_det(self) -> Tensor:
         """The log determinant of the precision, `[replicas]`."""
         return 2 * self.factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)

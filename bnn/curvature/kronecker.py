@@ -139,6 +139,11 @@ class KroneckerGaussian:
     others: DiagonalGaussian
 
     @property
+    def size(self) -> int:
+        """How many parameters there are."""
+        return len(self.rest) + sum(block.places.numel() for block in self.blocks)
+
+    @property
     def log_det(self) -> Tensor:
         """The log determinant of the precision, `[replicas]`."""
         return sum((block.log_det for block in self.blocks), start=self.others.log_det)
@@ -146,8 +151,7 @@ class KroneckerGaussian:
     @property
     def variance(self) -> Tensor:
         """The diagonal of the covariance, `[replicas, parameters]`."""
-        size = len(self.rest) + sum(block.places.numel() for block in self.blocks)
-        found = self.others.precision.new_empty(len(self.others.precision), size)
+        found = self.others.precision.new_empty(len(self.others.precision), self.size)
         found[:, self.rest] = self.others.variance
         for block in self.blocks:
             found[:, block.places] = block.variance

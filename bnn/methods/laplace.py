@@ -6,7 +6,9 @@ G is the generalised Gauss-Newton matrix (see `bnn.curvature`) and T the prior's
 network is replaced by its tangent at w*, f(x, w*) + J(x)(w - w*), for which q is the posterior up
 to the likelihood's own curvature (Immer, Korzepa, Bauer 2021, https://arxiv.org/abs/2008.08400); so
 it is exact for linear models with Normal noise. "sampled" runs the curved network on draws of q,
-which overestimates its spread.
+which overestimates the spread. Where classes are well separated, the information H_n vanishes at the
+mode, and q is far wider than the posterior (Kuss & Rasmussen 2005,
+https://jmlr.org/papers/v6/kuss05a.html): predictions are then too unsure.
 
 The evidence is log p(D) ~ log p(D, w*) + P/2 log 2 pi - 1/2 log det(G + T). A number of times in
 the course of training, the prior's precisions t_k, one for each parameter tensor k, and the scale
@@ -229,15 +231,16 @@ class LaplaceNormal:
     @property
     def covariance(self) -> Tensor:
         """The covariance, `[replicas, parameters, parameters]`, with zeros where there is none."""
-        size = self.mean.shape[1]
-        own = self.normal.variance.shape[1]
-        unit = torch.eye(own).to(self.normal.variance).expand(len(self.mean), -1, -1)
-        half = self.normal.colour(unit)  # the columns of a root of the covariance
+        size, own = self.mean.shape[1], self.normal.size
+        unit = torch.eye(own, dtype=torch.float64, device=self.mean.device)
+        half = self.normal.colour(
+            unit.expand(len(self.mean), -1, -1)
+        )  # the columns of a root of the covariance
         return torch.nn.functional.pad(half.mT @ half, (0, size - own, 0, size - own))
 
     def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
         """Draw weights."""
-        size = self.normal.variance.shape[1]
+        size = self.normal.size
         steps = self.normal.colour(streams.normal(draws, size).double()).to(self.mean)
         mean = self.mean[:, None].expand(-1, draws, -1)
         return torch.cat([mean[..., :size] + steps, mean[..., size:]], dim=-1), {}
