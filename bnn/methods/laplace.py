@@ -6,8 +6,8 @@ G is the generalised Gauss-Newton matrix (see `bnn.curvature`) and T the prior's
 network is replaced by its tangent at w*, f(x, w*) + J(x)(w - w*), for which q is the posterior up
 to the likelihood's own curvature (Immer, Korzepa, Bauer 2021, https://arxiv.org/abs/2008.08400); so
 it is exact for linear models with Normal noise. "sampled" runs the curved network on draws of q,
-which overestimates the spread. Where classes are well separated, the information H_n vanishes at the
-mode, and q is far wider than the posterior (Kuss & Rasmussen 2005,
+which overestimates the spread. Where classes are well separated, the information in a row vanishes
+at the mode, and q is far wider than the posterior (Kuss & Rasmussen 2005,
 https://jmlr.org/papers/v6/kuss05a.html): predictions are then too unsure.
 
 The evidence is log p(D) ~ log p(D, w*) + P/2 log 2 pi - 1/2 log det(G + T). A number of times in
