@@ -64,7 +64,7 @@ class CyclicalSGMCMC:
 
     def thorough(self) -> Self:
         """Return settings for a problem of a few weights: more chains, and half of each cycle."""
-        return replace(self, chains=40, exploration=0.5, samples=10)
+        return replace(self, steps=5000, chains=20, exploration=0.5, samples=10)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Run the chains of all seeds at once."""

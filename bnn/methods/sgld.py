@@ -5,8 +5,10 @@
 The gradient is estimated on a minibatch, of the log joint summed over all N rows; in terms of the
 loss per row h = 2 learning_rate / N. The step is constant and no proposal is rejected, so the law
 of the chain is near the posterior and not at it: for a Normal posterior of precision l its variance
-is 1 / (l (1 - h l / 4)), and minibatches add to that. Directions that the data leave to a
-prior of standard deviation s are forgotten in about 2 s^2 / h = s^2 N / learning_rate steps.
+is 1 / (l (1 - h l / 4)), and minibatches add to that. The largest precision bounds the step, and
+the least one sets how long a start is remembered: about 2 / (h l) steps, which for a weight that
+the data leave to a prior of standard deviation s is s^2 N / learning_rate. Where precisions differ
+much, as with targets of little noise, SGHMC gets there in fewer steps.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class SGLD:
     label: ClassVar[str] = "SGLD"
     reference: ClassVar[str] = "Welling & Teh 2011, https://icml.cc/2011/papers/398_icmlpaper.pdf"
     version: ClassVar[int] = 1
-    accuracy: ClassVar[Accuracy] = Accuracy("posterior", None, 0.05)
+    accuracy: ClassVar[Accuracy] = Accuracy("posterior", None, 0.2)
 
     def __post_init__(self) -> None:
         check_settings(
@@ -49,7 +51,10 @@ class SGLD:
         check_share("burn_in", self.burn_in)
 
     def thorough(self) -> Self:
-        """Return settings for a problem of a few weights, to some percent of each variance."""
+        """Return settings for a problem of a few weights, to some percent of each variance.
+
+        Directions as wide as a prior of scale 3 would need ten times the steps.
+        """
         return replace(self, learning_rate=0.005, steps=6000, chains=100, samples=20)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
