@@ -128,7 +128,9 @@ def test_it_comes_far_closer_to_a_correlated_posterior_than_any_mean_field() -> 
     problem = linear_regression()
     truth = LinearGaussian.of(problem)
     training = Training(epochs=0, steps=1500, learning_rate=0.03, decay=True)
-    family = Flow(draws=4, initial_scale=0.1, training=training).fit(problem, [0, 1]).family
+    family = (
+        Flow(layers=4, draws=4, initial_scale=0.1, training=training).fit(problem, [0, 1]).family
+    )
     weights = family.sample(normal(2, 4000, 4, seed=8))
     divergence = (family.log_prob(weights) - truth.posterior.log_prob(weights)).mean(1)
     least = torch.distributions.kl_divergence(
@@ -148,7 +150,7 @@ def test_its_predictions_of_a_logistic_model_are_near_the_exact_ones() -> None:
     x = torch.linspace(-4, 4, 17, dtype=torch.float64)[:, None]
     exact = grid_posterior(problem).log_probs(x).exp()
     training = Training(epochs=0, steps=1500, learning_rate=0.03, decay=True)
-    posterior = Flow(draws=4, initial_scale=0.1, training=training).fit(problem, [0])
+    posterior = Flow(layers=4, draws=4, initial_scale=0.1, training=training).fit(problem, [0])
     found = predict(posterior, x, draws=10_000).probs[0]
     # of which 0.005 at most is one standard error of the draws
     assert apart(found, exact) < 0.01

@@ -48,7 +48,7 @@ from bnn.variational import EstimatedGuide, Estimator, check_objective, fit_guid
 class Flow:
     """Stochastic variational inference with a flow of affine couplings."""
 
-    layers: int = 4  # couplings
+    layers: int = 2  # couplings
     width: int = 8  # units through which one half of the weights acts on the other
     initial_scale: float = 0.01  # standard deviation of q at the start
     draws: int = 1  # of the weights, per step
