@@ -52,7 +52,7 @@ class MCDropout:
 
     def thorough(self) -> Self:
         """Return settings for a few weights: inputs are dropped, for there are no hidden units."""
-        training = Training(epochs=2000, learning_rate=0.02, decay=True, average=0.5)
+        training = Training(epochs=6000, learning_rate=0.02, decay=True, average=0.5)
         return replace(self, rate=0.0, input_rate=0.1, training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:

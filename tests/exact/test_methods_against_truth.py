@@ -66,12 +66,21 @@ class Estimated:
         return replace(self.method, draws=1, training=short)
 
 
+def choices(kind: object) -> list[str]:
+    """Return the words of a literal type, or of several joined."""
+    return [word for part in get_args(kind) for word in choices(part) or [part]]
+
+
 ESTIMATED = [
     Estimated(replace(method, estimator=estimator))
     for method in METHODS
     if hasattr(method, "estimator")
-    for estimator in get_args(get_type_hints(type(method))["estimator"])
+    for estimator in choices(get_type_hints(type(method))["estimator"])
 ]
+
+
+def test_there_are_estimators_to_check() -> None:
+    assert {"mean_field, reparameterised", "mean_field, path"} <= {m.name for m in ESTIMATED}
 
 
 @pytest.mark.parametrize("method", ESTIMATED, ids=lambda method: method.name)
@@ -79,8 +88,9 @@ def test_an_estimator_is_unbiased_and_its_kl_is_right(method: Estimated) -> None
     subject = Subject(method)
     rows = training(subject) + gradients(subject)
     assert failed(rows) == []
+    closed = hasattr(subject.posterior.family, "covariance")  # a flow's KL has no closed form
     assert {row.check.split(",")[0] for row in rows} == {
-        "loss: KL term",
+        *(["loss: KL term"] if closed else []),
         "gradient: mean of all 780 subsets",
         "gradient: bias",
         "gradient: least bias seen",
