@@ -194,6 +194,19 @@ class Blocks(TorchDistribution):
         )
 
 
+def normal_moments(prior: TorchDistribution) -> tuple[Tensor, Tensor] | None:
+    """Return mean and scale of independent Normals, `[size]`; None where a prior has others."""
+    if isinstance(prior, Blocks):
+        parts = [normal_moments(part) for part in prior.parts]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return torch.cat([mean for mean, _ in known]), torch.cat([scale for _, scale in known])
+    if not isinstance(prior, dist.Independent) or type(prior.base_dist) is not dist.Normal:
+        return None
+    return prior.base_dist.loc, prior.base_dist.scale
+
+
 @register_kl(dist.Independent, Blocks)
 def _kl_independent_blocks(q: dist.Independent, p: Blocks) -> Tensor:
     """KL(q || p) of a factorised Normal q is the sum over blocks; in closed form where each is."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from bnn.errors import InputError
+
+AHEAD = 2**13  # numbers per replica that a stream draws at a time, where draws are small
 
 
 def as_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
@@ -78,23 +81,48 @@ class Streams:
         self._generators = [torch.Generator(device) for _ in seeds]
         for generator, seed in zip(self._generators, seeds, strict=True):
             generator.manual_seed(_mix(seed, purpose))
+        # By kind and size of a draw: numbers drawn ahead `[replicas, draws, size]`, and how many
+        # draws of them are used.
+        self._ahead: dict[tuple[str, int], tuple[Tensor, int]] = {}
 
     def take(self, replicas: Sequence[int]) -> Streams:
         """Return the streams of some of the replicas; they go on from where they are."""
         some = copy.copy(self)
         some._generators = [self._generators[r] for r in replicas]
+        rows = list(replicas)
+        some._ahead = {what: (block[rows], used) for what, (block, used) in self._ahead.items()}
         return some
 
     def _fill(self, draws: int, shape: Sequence[int], kind: str) -> Tensor:
-        # One call per draw, so that a draw is the same whether it is made alone or among others.
-        out = torch.empty(
-            len(self._generators), draws, *shape, device=self.device, dtype=self.dtype
-        )
+        size = math.prod(shape)
+        many = AHEAD // max(size, 1)
+        if many < 2 or draws == 0:
+            return self._new(kind, draws, size).view(len(self._generators), draws, *shape)
+        # Small draws are made many at a time: a call per replica takes as long as 1,000 numbers.
+        # How many depends on their size alone, so that a draw is the same alone or among others.
+        parts, missing = list[Tensor](), draws
+        while missing:
+            if (kind, size) not in self._ahead:
+                new = self._new(kind, 1, many * size)
+                self._ahead[kind, size] = new.view(len(new), many, size), 0
+            block, used = self._ahead.pop((kind, size))
+            part = block[:, used : used + missing]
+            missing, used = missing - part.shape[1], used + part.shape[1]
+            parts.append(part)
+            if used < many:
+                self._ahead[kind, size] = block, used
+        drawn = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return drawn.reshape(len(drawn), draws, *shape)
+
+    def _new(self, kind: str, calls: int, size: int) -> Tensor:
+        """Return new numbers `[replicas, calls, size]`, by so many calls of each generator."""
+        out = torch.empty(len(self._generators), calls, size, device=self.device, dtype=self.dtype)
         for row, generator in zip(out, self._generators, strict=True):
-            for draw in row:
-                draw.normal_(generator=generator) if kind == "normal" else draw.uniform_(
-                    generator=generator
-                )
+            for part in row:
+                if kind == "normal":
+                    part.normal_(generator=generator)
+                else:
+                    part.uniform_(generator=generator)
         return out
 
     def normal(self, draws: int, *shape: int) -> Tensor:

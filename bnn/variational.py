@@ -29,6 +29,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from bnn.errors import InputError, choose
+from bnn.gradients import WriteOut
 from bnn.optimise import Loss, Progress, Training, silent, train
 from bnn.posterior import Family as Networks
 from bnn.posterior import Masks, Posterior
@@ -201,6 +202,7 @@ def fit_guide(
     kl_weight: float = 1.0,
     progress: Progress = silent,
     loss: Loss | None = None,
+    write_out: WriteOut | None = None,
 ) -> Posterior:
     """Maximise the ELBO over a family's parameters, all replicas at once.
 
@@ -211,6 +213,7 @@ def fit_guide(
         draws: of the weights, per step.
         kl_weight: what the divergence is multiplied by; only 1 makes the objective an ELBO.
         loss: another estimate of the same objective; that of `fast_negative_elbo` unless given.
+        write_out: that of `fast_negative_elbo` with its gradient.
 
     Raises:
         InputError: under a prior without a density.
@@ -223,7 +226,16 @@ def fit_guide(
         return negative_elbo(family, problem, phi, eps, x, y, kl_weight)
 
     validate = mixture_loss(family)
-    fit = train(problem, seeds, training, start, loss or by_draws, validate, progress)
+    fit = train(
+        problem,
+        seeds,
+        training,
+        start,
+        loss or by_draws,
+        validate,
+        progress,
+        write_out=write_out if negative_elbo is fast_negative_elbo else None,
+    )
     return Posterior(
         problem, family(fit.parameters), seeds, fit, caveats=objective_caveats(kl_weight)
     )

@@ -8,8 +8,9 @@ import bnn
 ROOT = Path(bnn.__file__).parent
 ORDER = (
     "errors seeds lbfgs hamiltonian data layout networks priors predictive likelihoods problem "
-    "optimise posterior variational curvature exact methods check metrics losses run scores "
-    "diagnostics evaluation batch store execution statistics table plots report study cli"
+    "backpropagation gradients optimise posterior variational curvature exact methods check "
+    "metrics losses run scores diagnostics evaluation batch store execution statistics table "
+    "plots report study cli"
 ).split()
 
 

@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
+from bnn.gradients import of_likelihood
 from bnn.methods.accuracy import Accuracy
 from bnn.optimise import Progress, Training, silent, train
 from bnn.posterior import Atoms, Posterior
@@ -51,6 +52,7 @@ class MLE:
             negative_log_likelihood,
             negative_log_likelihood,
             progress,
+            write_out=of_likelihood,
         )
         return Posterior(problem, Atoms(fit.parameters[:, None]), seeds, fit)
 

@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
+from bnn.gradients import of_joint
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.optimise import Progress, Training, silent, train
@@ -52,6 +53,7 @@ class MAP:
             negative_log_joint,
             negative_log_likelihood,
             progress,
+            write_out=of_joint,
         )
         return Posterior(problem, Atoms(fit.parameters[:, None]), seeds, fit)
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from bnn.errors import InputError
+from bnn.gradients import of_elbo
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.partial import Which, partial
 from bnn.networks.layerwise import Layerwise, Perturbation
@@ -91,6 +92,9 @@ class MeanField:
             self.kl_weight,
             progress,
             self._by_rows(problem),
+            given(of_elbo, draws=self.draws, kl_weight=self.kl_weight)
+            if self.estimator == "reparameterised"
+            else None,
         )
 
     def _by_rows(self, problem: Problem) -> Loss | None:
