@@ -49,6 +49,7 @@ def test_corrected_interval_by_hand():
     assert found.p_value == pytest.approx(2 * stats.t.sf(2 / math.sqrt(2), 1))
     assert found.naive_high - 2 == pytest.approx(reach)  # s^2 / R = 1
     assert (found.replicas, found.points, found.scope) == (2, 2, "over re-drawn splits")
+    assert (found.error, found.freedom) == (pytest.approx(math.sqrt(2)), 1.0)
 
 
 def test_naive_interval_equals_scipys_paired_t_test():

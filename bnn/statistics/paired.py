@@ -1,4 +1,4 @@
-"""Statistics: from runs to claims, paired and with intervals that fit the design.
+"""Paired differences of two methods on one data set, with intervals that fit the design.
 
 A difference between two methods is uncertain for reasons that depend on how the runs were made:
 
@@ -52,6 +52,8 @@ class Difference:
         naive_low, naive_high: the t interval that takes replicas for independent repetitions, for
             comparison; too narrow. None for one replica.
         holm_p: the p-value adjusted for all methods compared, where they were.
+        error, freedom: standard error of the estimate, and the degrees of freedom of the t
+            distribution that the interval and the p-value are from.
     """
 
     estimate: float
@@ -68,6 +70,8 @@ class Difference:
     naive_low: float | None = None
     naive_high: float | None = None
     holm_p: float | None = None
+    error: float = math.nan
+    freedom: float = math.nan
 
 
 def summary(values: Sequence[float]) -> Summary:
@@ -130,6 +134,8 @@ def paired_difference(
         level=level,
         naive_low=naive[0],
         naive_high=naive[1],
+        error=math.sqrt(variance),
+        freedom=freedom,
     )
 
 
