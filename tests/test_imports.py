@@ -8,8 +8,8 @@ import bnn
 ROOT = Path(bnn.__file__).parent
 ORDER = (
     "errors seeds lbfgs hamiltonian data layout networks priors predictive likelihoods problem "
-    "backpropagation gradients optimise posterior variational curvature exact methods check "
-    "metrics losses run scores diagnostics evaluation batch store execution statistics table "
+    "backpropagation gradients optimise posterior diagnostics variational curvature exact "
+    "methods check metrics losses run scores evaluation batch store execution statistics table "
     "plots report study cli"
 ).split()
 
