@@ -47,7 +47,7 @@ class Activation(NamedTuple):
 
     Arguments:
         apply: a -> h = s(a), in place.
-        pull: (h, D) -> D * s'(a), in place of D; h is lost.
+        pull: (h, D) -> D * s'(a), in place of D.
     """
 
     apply: Callable[[Tensor], Tensor]
@@ -59,101 +59,103 @@ def _tanh(a: Tensor) -> Tensor:
     return a.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
+# One pass each; in public operations they are two or three.
+_relu_pull = torch.ops.aten.threshold_backward.grad_input
+_tanh_pull = torch.ops.aten.tanh_backward.grad_input
+
 ACTIVATIONS = {
-    "relu": Activation(torch.relu_, lambda h, slope: slope.mul_(h.sign_())),
-    "tanh": Activation(_tanh, lambda h, slope: slope.addcmul_(slope, h.square_(), value=-1)),
+    "relu": Activation(torch.relu_, lambda h, slope: _relu_pull(slope, h, 0, grad_input=slope)),
+    "tanh": Activation(_tanh, lambda h, slope: _tanh_pull(slope, h, grad_input=slope)),
 }
 
 
 class Backpropagation:
     """Losses and gradients of all networks of a problem, on batches of equally many rows.
 
-    The tensors that it returns are its own, and are overwritten by the next call.
+    The tensors that it returns are its own, and are overwritten by the next call; the gradient is
+    always the same one, `gradient`, of the shape of the weights.
 
     Arguments:
         problem: one that `recognised` accepts.
         rows: of a batch.
-        draws: networks per replica.
+        weights: flat, `[replicas, draws, parameters]`, contiguous, or without the axis of draws;
+            they are read here whenever the gradient is asked for.
     """
 
-    def __init__(self, problem: Problem, rows: int, draws: int = 1) -> None:
-        network, like, replicas = problem.network.network, problem.like, problem.replicas
+    def __init__(self, problem: Problem, rows: int, weights: Tensor) -> None:
+        network, replicas = problem.network.network, problem.replicas
         assert isinstance(network, MLP)
-
-        def buffer(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=like.dtype, device=like.device)
-
-        shapes = list(problem.network.layout.shapes.values())[::2]  # of the weights, [out, in]
+        draws = 1 if weights.ndim == 2 else weights.shape[1]
+        layout = problem.network.layout
+        shapes = list(layout.shapes.values())[::2]  # of the weights, [out, in]
         inputs, widths = shapes[0][1], [shape[0] for shape in shapes]
+        self.gradient = torch.zeros_like(weights)
+        self._shape, self._depth = weights.shape[:-1], len(shapes)
+        self._at, self._to = (_Places.of(flat, layout) for flat in (weights, self.gradient))
         self._activation = ACTIVATIONS[network.activation]
         self._head = HEADS[_kind(problem.likelihood)](problem, rows, draws)
-        self._layout, self._depth = problem.network.layout, len(shapes)
         # The first layers of a replica's draws make one matrix, with the biases as its last column
         # (inputs have a 1 there), because the draws share the inputs.
         columns = max(inputs + 1, LEAST_COLUMNS)
-        self._x = buffer(replicas, rows, columns)
+        self._x = weights.new_zeros(replicas, rows, columns)
         self._x[..., inputs] = 1
+        self._features, self._x_transposed = self._x[..., :inputs], self._x.mT
         self._first, self._first_slope = (
-            _First.of(buffer(replicas, draws * widths[0], columns), draws, inputs) for _ in range(2)
+            _First.of(weights.new_zeros(replicas, draws * widths[0], columns), draws, inputs)
+            for _ in range(2)
         )
-        self._units = [buffer(replicas * draws, width, rows) for width in widths]
-        self._slopes = [torch.empty_like(units) for units in self._units]
-        self._gradient = buffer(replicas, draws, problem.layout.size)
-        self._to = _Places.of(self._gradient, self._layout)
-        self._at, self._weights = self._to, self._gradient
+        self._units = [weights.new_zeros(replicas * draws, width, rows) for width in widths]
+        self._slopes = [torch.zeros_like(units) for units in self._units]
+        self._transposed = [units.mT for units in self._units]
+        self._first_units, self._first_slopes = (
+            layers[0].view(replicas, -1, rows) for layers in (self._units, self._slopes)
+        )
         self._seen: Tensor | None = None
 
     def see(self, x: Tensor, y: Tensor) -> None:
         """Take in a standardised batch, `[replicas, rows, *features]` and targets."""
         if x is not self._seen:  # a batch of all rows is the same in every step
             self._seen = x
-            x = x.flatten(2)
-            self._x[..., : x.shape[-1]].copy_(x)
+            self._features.copy_(x if x.ndim == 3 else x.flatten(2))
             self._head.see(y)
 
-    def __call__(
-        self, weights: Tensor, masks: Mapping[str, Tensor] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the mean losses, `[replicas, draws]`, and their gradient, of the weights' shape.
+    def __call__(self, masks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Return the mean losses, `[replicas, draws]`, and their gradient.
 
         Arguments:
-            weights: flat, `[replicas, draws, parameters]`, contiguous; without the axis of draws
-                where there is one.
             masks: factors on hidden units, as of `MLP.batched`.
         """
-        if weights is not self._weights:  # the places in a tensor that stays are found once
-            self._weights, self._at = weights, _Places.of(weights, self._layout)
-        inputs = self._forward(masks)
+        read = self._forward(masks or {})
         losses = self._head(self._units[-1], self._at.own, self._slopes[-1], self._to.own)
-        self._backward(inputs, masks)
-        return losses.view(weights.shape[:-1]), self._gradient.view(weights.shape)
+        self._backward(read, masks or {})
+        return losses.view(self._shape), self.gradient
 
-    def _forward(self, masks: Mapping[str, Tensor] | None) -> list[Tensor]:
-        """Find all activations; return those that each layer but the first has read."""
-        at, first, read = self._at, self._first, list[Tensor]()
+    def _forward(self, masks: Mapping[str, Tensor]) -> list[Tensor]:
+        """Find all activations; return those that each layer but the first has read, transposed."""
+        at, first, read = self._at, self._first, self._transposed[:-1]
         first.matrix.copy_(at.weights[0])
         first.bias.copy_(at.biases[0])
-        torch.bmm(first.whole, self._x.mT, out=self._units[0].view(*first.whole.shape[:2], -1))
+        torch.bmm(first.whole, self._x_transposed, out=self._first_units)
         for i, units in enumerate(self._units[:-1]):
             self._activation.apply(units)
-            if masks and f"hidden.{i}" in masks:
+            if f"hidden.{i}" in masks:
                 units = units * masks[f"hidden.{i}"].flatten(0, 1).mT
-            read.append(units)
+                read[i] = units.mT
             torch.baddbmm(at.biases[i + 1], at.weights[i + 1], units, out=self._units[i + 1])
         return read
 
-    def _backward(self, read: list[Tensor], masks: Mapping[str, Tensor] | None) -> None:
+    def _backward(self, read: list[Tensor], masks: Mapping[str, Tensor]) -> None:
         """Find the gradient, from the slope that the last layer has."""
         at, to, slopes = self._at, self._to, self._slopes
         for i in range(self._depth - 1, 0, -1):
             torch.sum(slopes[i], 2, keepdim=True, out=to.biases[i])
-            torch.bmm(slopes[i], read[i - 1].mT, out=to.weights[i])
-            _product(at.weights[i].mT, slopes[i], slopes[i - 1])
-            if masks and f"hidden.{i - 1}" in masks:
+            torch.bmm(slopes[i], read[i - 1], out=to.weights[i])
+            _product(at.transposed[i], slopes[i], slopes[i - 1])
+            if f"hidden.{i - 1}" in masks:
                 slopes[i - 1].mul_(masks[f"hidden.{i - 1}"].flatten(0, 1).mT)
             self._activation.pull(self._units[i - 1], slopes[i - 1])
         first = self._first_slope
-        torch.bmm(slopes[0].view(*first.whole.shape[:2], -1), self._x, out=first.whole)
+        torch.bmm(self._first_slopes, self._x, out=first.whole)
         to.weights[0].copy_(first.matrix)
         to.biases[0].copy_(first.bias)
 
@@ -185,12 +187,13 @@ class _Places(NamedTuple):
     """Where each layer is in a flat tensor, `[networks, ...]`; no number is copied.
 
     Arguments:
-        weights: `[networks, out, in]`, layer by layer.
+        weights, transposed: `[networks, out, in]` and `[networks, in, out]`, layer by layer.
         biases: `[networks, out, 1]`.
         own: the likelihood's parameters, `[networks, how many]`.
     """
 
     weights: list[Tensor]
+    transposed: list[Tensor]
     biases: list[Tensor]
     own: Tensor
 
@@ -198,9 +201,8 @@ class _Places(NamedTuple):
     def of(flat: Tensor, layout: Layout) -> _Places:
         flat = flat.view(-1, flat.shape[-1])
         parts = list(layout.views(flat[:, : layout.size]).values())  # weight, bias, weight, ...
-        return _Places(
-            parts[::2], [bias[..., None] for bias in parts[1::2]], flat[:, layout.size :]
-        )
+        weights, biases = parts[::2], [bias[..., None] for bias in parts[1::2]]
+        return _Places(weights, [w.mT for w in weights], biases, flat[:, layout.size :])
 
 
 class Head(Protocol):
@@ -232,7 +234,7 @@ class _KnownNoise:
         self._constant = scale.log()[:, None, None] + HALF_LOG_2PI
 
     def see(self, y: Tensor) -> None:
-        self._y = _repeated(y, self._draws)[:, None]
+        self._y = _repeated(y, self._draws).unsqueeze(1)
 
     def __call__(self, outputs: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor) -> Tensor:
         error = outputs.sub_(self._y)
@@ -249,7 +251,7 @@ class _LearnedNoise:
         self._rows, self._draws, self._least = rows, draws, noise.floor**2
 
     def see(self, y: Tensor) -> None:
-        self._y = _repeated(y, self._draws)[:, None]
+        self._y = _repeated(y, self._draws).unsqueeze(1)
 
     def __call__(self, outputs: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor) -> Tensor:
         free = own.mul(2).exp_()
@@ -269,7 +271,7 @@ class _Classes:
         self._one = torch.ones((), dtype=problem.like.dtype, device=problem.like.device)
 
     def see(self, y: Tensor) -> None:
-        self._y = _repeated(y, self._draws)[:, None]
+        self._y = _repeated(y, self._draws).unsqueeze(1)
         self._ones = self._one.expand(self._y.shape)
 
     def __call__(self, outputs: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor) -> Tensor:
@@ -304,7 +306,7 @@ class _Logit:
         self._rows, self._draws = rows, draws
 
     def see(self, y: Tensor) -> None:
-        self._y = _repeated(y, self._draws)[:, None]
+        self._y = _repeated(y, self._draws).unsqueeze(1)
 
     def __call__(self, outputs: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor) -> Tensor:
         torch.sigmoid(outputs, out=slope).sub_(self._y).div_(self._rows)

@@ -20,30 +20,33 @@ from bnn.priors import normal_moments
 from bnn.problem import Problem
 from bnn.seeds import Streams
 
-# (parameters, x, y, noise) -> losses [replicas] and their gradient, of the parameters' shape; both
-# may be overwritten by the next call.
-Gradient = Callable[[Tensor, Tensor, Tensor, Streams], tuple[Tensor, Tensor]]
+# (x, y, noise) -> losses [replicas] and their gradient, of the parameters' shape, at what the
+# parameters are then; both may be overwritten by the next call.
+Gradient = Callable[[Tensor, Tensor, Streams], tuple[Tensor, Tensor]]
 
-# (problem, rows of a batch) -> the gradient on such batches; None where it is not written out.
-WriteOut = Callable[[Problem, int], Gradient | None]
+# (problem, rows of a batch, parameters) -> the gradient at the parameters, which change in place;
+# None where it is not written out.
+WriteOut = Callable[[Problem, int, Tensor], Gradient | None]
 
 Masks = Callable[[Streams], Mapping[str, Tensor]]
 
 
-def of_likelihood(problem: Problem, rows: int) -> Gradient | None:
+def of_likelihood(problem: Problem, rows: int, weights: Tensor) -> Gradient | None:
     """Write out the mean of -log p(y_n | x_n, w), of weights `[replicas, parameters]`."""
     if not recognised(problem):
         return None
-    networks = Backpropagation(problem, rows)
+    networks = Backpropagation(problem, rows, weights)
 
-    def gradient(weights: Tensor, x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
+    def gradient(x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
         networks.see(x, y)
-        return networks(weights)
+        return networks()
 
     return gradient
 
 
-def of_joint(problem: Problem, rows: int, masks: Masks | None = None) -> Gradient | None:
+def of_joint(
+    problem: Problem, rows: int, weights: Tensor, masks: Masks | None = None
+) -> Gradient | None:
     """Write out the same less log p(w) / N, under a Normal prior.
 
     Arguments:
@@ -52,14 +55,14 @@ def of_joint(problem: Problem, rows: int, masks: Masks | None = None) -> Gradien
     prior = normal_moments(problem.prior_distribution())
     if prior is None or not recognised(problem):
         return None
-    networks, (mean, scale) = Backpropagation(problem, rows), prior
+    networks, (mean, scale) = Backpropagation(problem, rows, weights), prior
     decay = 1 / (problem.points * scale.square())
     constant = (scale.log() + HALF_LOG_2PI).sum() / problem.points
-    away, pull = (scale.new_empty(problem.replicas, len(scale)) for _ in range(2))
+    away, pull = torch.zeros_like(weights), torch.zeros_like(weights)
 
-    def gradient(weights: Tensor, x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
+    def gradient(x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
         networks.see(x, y)
-        losses, slope = networks(weights, None if masks is None else masks(noise))
+        losses, slope = networks(None if masks is None else masks(noise))
         torch.sub(weights, mean, out=away)
         torch.mul(away, decay, out=pull)
         squares = torch.linalg.vecdot(away, pull)
@@ -68,11 +71,13 @@ def of_joint(problem: Problem, rows: int, masks: Masks | None = None) -> Gradien
     return gradient
 
 
-def of_elbo(problem: Problem, rows: int, draws: int = 1, kl_weight: float = 1.0) -> Gradient | None:
+def of_elbo(
+    problem: Problem, rows: int, phi: Tensor, draws: int = 1, kl_weight: float = 1.0
+) -> Gradient | None:
     """Write out -ELBO / N of independent Normals, under a Normal prior.
 
-    Its parameters are means m and log scales r, `[replicas, 2, parameters]`. With the distance
-    from the prior's mean and the scale as one tensor E = (m - m_p, e^r), and a = k / (N t^2):
+    Its parameters are means m and log scales r, `[replicas, 2, parameters]`. With the distance from
+    the prior's mean and the scale as one tensor E = (m - m_p, e^r), and a = k / (N t^2):
 
         k/N KL = sum_i a_i E_i^2 / 2 - k/N sum_i (r_i - log t_i + 1/2)
         d/dm = a E + dL/dw,    d/dr = (a E + dL/dw eps) e^r - k/N
@@ -80,30 +85,33 @@ def of_elbo(problem: Problem, rows: int, draws: int = 1, kl_weight: float = 1.0)
     prior = normal_moments(problem.prior_distribution())
     if prior is None or not recognised(problem):
         return None
-    networks, (mean, scale) = Backpropagation(problem, rows, draws), prior
-    replicas, size, share = problem.replicas, len(scale), kl_weight / problem.points
-    decay = share / scale.square()
-    constant = share * (scale.log().sum() - size / 2)
-    both, slope = (scale.new_empty(replicas, 2, size) for _ in range(2))
-    away, spread = both.unbind(1)
+    (mean, scale), share = prior, kl_weight / problem.points
+    replicas, size = problem.replicas, len(scale)
+    decay, shares = share / scale.square(), torch.full_like(scale, -share)
+    constant = share * (scale.log().sum() - size / 2).expand(replicas)
+    both, slope = torch.zeros_like(phi), torch.zeros_like(phi)
+    all_both, all_slope = both.view(replicas, -1), slope.view(replicas, -1)
+    (at, log_spread), (away, spread) = phi.unbind(1), both.unbind(1)
     by_mean, by_log = slope.unbind(1)
-    weights = scale.new_empty(replicas, draws, size)
+    weights = phi.new_zeros(replicas, draws, size)
+    networks = Backpropagation(problem, rows, weights)
+    drawn, slopes = weights.unbind(1), networks.gradient.unbind(1)
 
-    def gradient(phi: Tensor, x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
-        at, log_spread = phi.unbind(1)
-        eps = noise.normal(1, draws, size)[:, 0]
+    def gradient(x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
+        each = noise.normal(draws, size).unbind(1)
         torch.sub(at, mean, out=away)
         torch.exp(log_spread, out=spread)
-        torch.addcmul(at[:, None], spread[:, None], eps, out=weights)
+        for w, eps in zip(drawn, each, strict=True):
+            torch.addcmul(at, spread, eps, out=w)
         networks.see(x, y)
-        losses, by_weights = networks(weights)
+        losses, _ = networks()
         torch.mul(both, decay, out=slope)
-        squares = torch.linalg.vecdot(both.flatten(1), slope.flatten(1))
-        for s in range(draws):
-            by_mean.add_(by_weights[:, s], alpha=1 / draws)
-            by_log.addcmul_(by_weights[:, s], eps[:, s], value=1 / draws)
-        by_log.mul_(spread).sub_(share)
-        kl = squares.div_(2).sub_(log_spread.sum(1), alpha=share).add_(constant)
-        return kl.add_(losses.mean(1)), slope
+        squares = torch.linalg.vecdot(all_both, all_slope)
+        for by_weights, eps in zip(slopes, each, strict=True):
+            by_mean.add_(by_weights, alpha=1 / draws)
+            by_log.addcmul_(by_weights, eps, value=1 / draws)
+        torch.addcmul(shares, by_log, spread, out=by_log)
+        kl = torch.addmv(constant, log_spread, shares).add_(squares, alpha=0.5)
+        return kl.add_(losses.mean(1) if draws > 1 else losses.view(-1)), slope
 
     return gradient

@@ -100,19 +100,17 @@ class Streams:
             return self._new(kind, draws, size).view(len(self._generators), draws, *shape)
         # Small draws are made many at a time: a call per replica takes as long as 1,000 numbers.
         # How many depends on their size alone, so that a draw is the same alone or among others.
+        block, used = self._ahead.get((kind, size), (torch.empty(0), many))
         parts, missing = list[Tensor](), draws
         while missing:
-            if (kind, size) not in self._ahead:
-                new = self._new(kind, 1, many * size)
-                self._ahead[kind, size] = new.view(len(new), many, size), 0
-            block, used = self._ahead.pop((kind, size))
-            part = block[:, used : used + missing]
-            missing, used = missing - part.shape[1], used + part.shape[1]
-            parts.append(part)
-            if used < many:
-                self._ahead[kind, size] = block, used
+            if used == many:
+                block, used = self._new(kind, 1, many * size).view(-1, many, size), 0
+            taken = min(missing, many - used)
+            parts.append(block.narrow(1, used, taken))
+            missing, used = missing - taken, used + taken
+        self._ahead[kind, size] = block, used
         drawn = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        return drawn.reshape(len(drawn), draws, *shape)
+        return drawn if len(shape) == 1 else drawn.view(-1, draws, *shape)
 
     def _new(self, kind: str, calls: int, size: int) -> Tensor:
         """Return new numbers `[replicas, calls, size]`, by so many calls of each generator."""

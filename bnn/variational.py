@@ -222,7 +222,7 @@ def fit_guide(
     negative_elbo = trusted(family, problem, start, seeds, training, draws, kl_weight)
 
     def by_draws(problem: Problem, phi: Tensor, x: Tensor, y: Tensor, noise: Streams) -> Tensor:
-        eps = noise.normal(1, draws, family(phi).numbers)[:, 0]
+        eps = noise.normal(draws, family(phi).numbers)
         return negative_elbo(family, problem, phi, eps, x, y, kl_weight)
 
     validate = mixture_loss(family)
