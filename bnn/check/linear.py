@@ -101,6 +101,10 @@ class LinearGaussian:
             self.precision + penalty, self.design.mT @ self.targets / self.variance
         )
 
+    def dropped_variance(self, weights: Tensor, rate: float) -> Tensor:
+        """Return the variance of x'w, mean over rows, under dropout of the inputs."""
+        return (self._penalty(rate) * weights.square()).sum() * self.variance / self.points
+
     # Losses, nats per row, as functions of the weights' mean and covariance
 
     def negative_log_likelihood(self, mean: Tensor, covariance: Tensor | None = None) -> Tensor:

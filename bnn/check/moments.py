@@ -3,11 +3,15 @@
 What a method computes is held to its own stated relative error (Frobenius norm for the covariance).
 What it samples is held to four Monte-Carlo standard errors in each of the P means and P (P + 1) / 2
 (co)variances: for P = 4, a right sampler misses that once in 1,100 times. So that the standard
-errors are small enough to mean something, a least effective sample size is asked for.
+errors are small enough to mean something, a least effective sample size is asked for. Where weights
+do not tell the spread, or none is known in closed form, it is that of the outputs at the training
+rows: of dropped inputs 4 standard errors from sum_i q w_i^2 x_i^2, of approximate methods within
+what they state.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -37,10 +41,11 @@ def moments(subject: Subject) -> list[Row]:
         return list(_by_errors(name, weights, truth.mean, truth.covariance, chained))
     if not hasattr(family, "covariance"):
         pooled = weights.flatten(0, 1)
-        return _computed(subject, pooled.mean(0), pooled.mT.cov(correction=0))
+        computed = _computed(subject, pooled.mean(0), pooled.mT.cov(correction=0))
+        return [*computed, *_spread(subject)]
     mean, covariance = family.mean[0], family.covariance[0]
     drawn = _by_errors(name, weights, mean, covariance, False, "draws against their own ")
-    return [*_computed(subject, mean, covariance), *drawn]
+    return [*_computed(subject, mean, covariance), *_spread(subject), *drawn]
 
 
 def _computed(subject: Subject, mean: Tensor, covariance: Tensor) -> list[Row]:
@@ -58,6 +63,25 @@ def _computed(subject: Subject, mean: Tensor, covariance: Tensor) -> list[Row]:
         what = "linear model: covariance, relative error"
         rows.append(Row(name, what, 0.0, _relative(covariance, exact), tolerance))
     return rows
+
+
+def _spread(subject: Subject) -> list[Row]:
+    """Compare the variance of the outputs, where it is known or stated."""
+    claim, truth, name = subject.claim, subject.truth, subject.method.name
+    if claim.linear != "dropout" and claim.spread is None:
+        return []
+    outputs = subject.posterior.outputs(subject.problem.train.x, DRAWS)[0][0, ..., 0]
+    if claim.spread is not None:
+        exact = (truth.design @ truth.covariance * truth.design).sum(1).mean()
+        found = (outputs.var(0).mean() / exact).sqrt().item()
+        middle, reach = sum(claim.spread) / 2, (claim.spread[1] - claim.spread[0]) / 2
+        return [Row(name, "linear model: spread of outputs, posterior sds", middle, found, reach)]
+    weights = _sampled(subject.posterior.family)[0, 0]
+    squares = (outputs - truth.design @ weights).square().mean(1)
+    expected = truth.dropped_variance(weights, subject.input_rate)
+    away = (squares.mean() - expected) / (squares.std() / math.sqrt(DRAWS))
+    what = "linear model: variance under dropped inputs, standard errors"
+    return [Row(name, what, 0.0, away.item(), ERRORS)]
 
 
 _NOUNS = {

@@ -10,7 +10,8 @@ from typing import Literal
 # 1 / diag(precision) of the best independent Normals; "mode": the exact mean, without a spread;
 # "least_squares": the weights of maximum likelihood; "dropout": the mode under the penalty that
 # dropped inputs bring; "approximate": none of these, so that the distance of its mean is bounded,
-# in standard deviations of the posterior; "none": nothing, for it is for classes only.
+# in standard deviations of the posterior, and its spread from both sides; "none": nothing, for it
+# is for classes only.
 Linear = Literal[
     "posterior", "factorised", "mode", "least_squares", "dropout", "approximate", "none"
 ]
@@ -34,6 +35,8 @@ class Accuracy:
         elbo: whether what it maximises is a lower bound of the log evidence.
         gradient: what a step of training estimates the gradient of; None: the ELBO where `elbo`
             says so, the log-likelihood where `linear` is least squares, else the log joint.
+        spread: of an approximate method, the least and the largest that the standard deviation of a
+            linear model's outputs may be, in units of the posterior's; None for all others.
     """
 
     linear: Linear
@@ -41,6 +44,7 @@ class Accuracy:
     probability: float
     elbo: bool = False
     gradient: Estimated | None = None
+    spread: tuple[float, float] | None = None
 
     @property
     def estimated(self) -> Estimated:

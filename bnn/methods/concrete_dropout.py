@@ -61,7 +61,9 @@ class ConcreteDropout:
     label: ClassVar[str] = "Concrete dropout"
     reference: ClassVar[str] = "Gal, Hron, Kendall 2017, https://arxiv.org/abs/1705.07832"
     version: ClassVar[int] = 1
-    accuracy: ClassVar[Accuracy] = Accuracy("approximate", 0.1, 0.2, gradient="other")
+    accuracy: ClassVar[Accuracy] = Accuracy(
+        "approximate", 0.1, 0.2, gradient="other", spread=(0.2, 0.4)
+    )
 
     def __post_init__(self) -> None:
         check_rates({"hidden": self.rate, "input": self.input_rate})

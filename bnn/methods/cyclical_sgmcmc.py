@@ -51,7 +51,7 @@ class CyclicalSGMCMC:
     label: ClassVar[str] = "Cyclical SG-MCMC"
     reference: ClassVar[str] = "Zhang et al. 2020, https://arxiv.org/abs/1902.03932"
     version: ClassVar[int] = 1
-    accuracy: ClassVar[Accuracy] = Accuracy("approximate", 0.3, 0.1)
+    accuracy: ClassVar[Accuracy] = Accuracy("approximate", 0.3, 0.1, spread=(0.95, 1.1))
 
     def __post_init__(self) -> None:
         counts = {"steps": self.steps, "chains": self.chains, "samples": self.samples}

@@ -61,7 +61,9 @@ class Hypernet:
     label: ClassVar[str] = "Bayes by Hypernet"
     reference: ClassVar[str] = "Pawlowski et al. 2017, https://arxiv.org/abs/1711.01297"
     version: ClassVar[int] = 1
-    accuracy: ClassVar[Accuracy] = Accuracy("approximate", 0.2, 0.05, gradient="other")
+    accuracy: ClassVar[Accuracy] = Accuracy(
+        "approximate", 0.2, 0.05, gradient="other", spread=(0.95, 1.05)
+    )
 
     def __post_init__(self) -> None:
         for name in ("latent", "hidden", "neighbour"):

@@ -33,7 +33,7 @@ class MultiSWAG:
     label: ClassVar[str] = "MultiSWAG"
     reference: ClassVar[str] = "Wilson & Izmailov 2020, https://arxiv.org/abs/2002.08791"
     version: ClassVar[int] = 1
-    accuracy: ClassVar[Accuracy] = Accuracy("approximate", 0.1, 0.3)
+    accuracy: ClassVar[Accuracy] = Accuracy("approximate", 0.1, 0.3, spread=(0.1, 0.2))
 
     def __post_init__(self) -> None:
         if not isinstance(self.members, int) or self.members < 1:

@@ -47,7 +47,7 @@ class SWAG:
     label: ClassVar[str] = "SWAG"
     reference: ClassVar[str] = "Maddox et al. 2019, https://arxiv.org/abs/1902.02476"
     version: ClassVar[int] = 1
-    accuracy: ClassVar[Accuracy] = Accuracy("approximate", 0.1, 0.3)
+    accuracy: ClassVar[Accuracy] = Accuracy("approximate", 0.1, 0.3, spread=(0.1, 0.2))
 
     def __post_init__(self) -> None:
         check_settings({"learning_rate": self.learning_rate}, {"epochs": self.epochs})

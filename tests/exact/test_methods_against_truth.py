@@ -28,6 +28,8 @@ def test_a_method_is_as_exact_as_it_says(method: Method) -> None:
     assert "logistic model" in kinds
     assert ("linear model" in kinds) == (method.accuracy.linear != "none")
     assert ("ELBO, nats" in kinds) == method.accuracy.elbo
+    approximate = method.accuracy.linear == "approximate"
+    assert any("spread of outputs" in row.check for row in rows) == approximate
     if isinstance(getattr(method, "training", None), Training) and "linear model" in kinds:
         assert "gradient" in kinds
 
