@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,6 +28,15 @@ from bnn.seeds import Streams
 
 # Positions [replicas, chains, parameters] -> -log density up to a constant, [replicas, chains].
 Potential = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class WithGradient(Protocol):
+    """A potential that knows its gradient."""
+
+    def with_gradient(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Return U, `[replicas, chains]`, and its gradient, of the shape of the position."""
+
 
 DIVERGENT = 1000.0  # change of H in nats beyond which a trajectory has left the flow, as in Stan
 SEARCH = 0.1  # share of the warm-up that looks for the typical set, with short trajectories
@@ -52,6 +62,8 @@ class State:
     @staticmethod
     def at(potential: Potential, position: Tensor) -> State:
         """Return the state at a position; chains share no number, so one gradient serves all."""
+        if isinstance(potential, WithGradient):
+            return State(position.detach(), *potential.with_gradient(position))
         position = position.detach().requires_grad_()
         with torch.enable_grad():
             value = potential(position)

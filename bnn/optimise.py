@@ -272,16 +272,25 @@ def _trusted(
             lambda *batch: _by_autograd(loss, problem, parameters, *batch),
         )
     )
-    tolerance = 1e-9 if parameters.dtype == torch.float64 else 1e-5
+    return write_out if agrees(found, expected) else None
+
+
+def agrees(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Are values and gradients written out those of autograd? If not, say so.
+
+    Arguments:
+        found, expected: tensors `[replicas, ...]`.
+    """
+    tolerance = 1e-9 if found[0].dtype == torch.float64 else 1e-5
     worst = max(difference(a, b) for a, b in zip(found, expected, strict=True))
     if worst <= tolerance:
-        return write_out
+        return True
     warnings.warn(
         f"A gradient written out differs from autograd's by {worst:.1e} (relative), more than "
-        f"{tolerance:.0e}. Training goes on with autograd, which is slower.",
-        stacklevel=3,
+        f"{tolerance:.0e}. The fit goes on with autograd, which is slower.",
+        stacklevel=4,
     )
-    return None
+    return False
 
 
 def _by_autograd(
