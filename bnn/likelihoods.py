@@ -22,7 +22,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
-from torch.nn.functional import log_softmax, logsigmoid
+from torch.nn.functional import log_softmax, logsigmoid, softplus
 
 from bnn.data import Task
 from bnn.errors import InputError
@@ -257,6 +257,25 @@ class InputNoise:
     def scale(self, outputs: Tensor, latents: Latents, unit: Tensor) -> Tensor:
         """Return sqrt(floor^2 + exp(2 f_2(x)))."""
         return _floored(outputs[..., 1], self.floor)
+
+
+@dataclass(frozen=True)
+class SoftplusNoise:
+    """A variance that depends on the input: softplus of a second output, as of deep ensembles.
+
+    Arguments:
+        floor: smallest variance, in units of the training targets'.
+
+    Reference: Lakshminarayanan, Pritzel, Blundell 2017, https://arxiv.org/abs/1612.01474
+    """
+
+    floor: float = 1e-6
+    latents: ClassVar[Mapping[str, Prior]] = NO_LATENTS
+    width: ClassVar[int] = 2
+
+    def scale(self, outputs: Tensor, latents: Latents, unit: Tensor) -> Tensor:
+        """Return sqrt(floor + log(1 + exp f_2(x)))."""
+        return (softplus(outputs[..., 1]) + self.floor).sqrt()
 
 
 def _floored(log_scale: Tensor, floor: float) -> Tensor:

@@ -30,6 +30,9 @@ from bnn.likelihoods import Likelihood
 from bnn.methods import CORE, METHODS, Method
 from bnn.priors import Normal, Prior
 from bnn.report import page
+from bnn.report.group import Lookup
+from bnn.report.sections import Section
+from bnn.run import Run
 from bnn.store import Store
 from bnn.table import table
 
@@ -38,6 +41,15 @@ QUICK_DRAWS = 30
 QUICK_NOTE = "A quick look: so few replicas and draws are too few for conclusions."
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a first look takes of a study: names (comma-separated; None: all), and replicas."""
+
+    methods: str | None = None
+    datasets: str | None = None
+    seeds: int = QUICK_SEEDS
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,11 @@ class Study:
         seeds: replicas; replica r has seed r.
         draws: networks averaged in a prediction, where there is a choice.
         resplit: whether every seed draws its own split, or all share the first.
+        look: what `--quick` takes of it.
+        pose: what a piece of work becomes where its settings depend on the data set, for example
+            those of a publication; the method keeps its name. None: it is left out.
+        findings: makes a section of the report out of the runs and their arrays, and may keep them
+            in a table beside the report, of whose file it is told the name.
     """
 
     name: str
@@ -67,6 +84,9 @@ class Study:
     seeds: int = 20
     draws: int = 100
     resplit: bool = True
+    look: Look = Look()
+    pose: Callable[[Batch], Batch | None] | None = None
+    findings: Callable[[Sequence[Run], Lookup, Path], Section] | None = None
 
     def __post_init__(self) -> None:
         names = [method.name for method in self.methods]
@@ -110,8 +130,6 @@ class Study:
         batches = []
         for name, load in self.datasets.items():
             data = load(seeds if self.resplit else (0,))
-            with torch.random.fork_rng(devices=[]):
-                network = self.network(data).to(device)
             suited = [method for method in self.methods if _suits(method, data)]
             if not suited:
                 raise InputError(
@@ -119,9 +137,10 @@ class Study:
                     ", ".join(method.name for method in self.methods),
                     "Add one, or leave the data set out (--datasets).",
                 )
-            for method in suited:
-                batches.append(
-                    Batch(
+            with torch.random.fork_rng(devices=[]):
+                network = self.network(data).to(device)
+                for method in suited:
+                    batch = Batch(
                         study=self.name,
                         dataset=name,
                         data=data,
@@ -134,7 +153,8 @@ class Study:
                         draws=self.draws,
                         provenance={"question": self.question, **provenance},
                     )
-                )
+                    posed = batch if self.pose is None else self.pose(batch)
+                    batches += [] if posed is None else [posed]
         return batches
 
     def main(self) -> None:
@@ -173,9 +193,12 @@ def command_line(study: Study) -> None:
     ) -> None:
         console = Console()
         try:
-            chosen = study.select(methods, datasets, seeds)
             if quick:
-                chosen = chosen.quick(seeds or QUICK_SEEDS)
+                look = study.look
+                chosen = study.select(methods or look.methods, datasets or look.datasets, seeds)
+                chosen = chosen.quick(seeds or look.seeds)
+            else:
+                chosen = study.select(methods, datasets, seeds)
             failed = carry_out(
                 chosen,
                 store=Store(runs),
@@ -237,7 +260,10 @@ def carry_out(
         names = [batch.method.name for batch in batches if batch.dataset == data]
         console.print(table([run for run in runs if run.dataset == data], names))
     damaged = store.problems(study.name)
-    html = page.render(study.name, study.question, runs, store.arrays, notes=damaged)
+    first = []
+    if study.findings is not None:
+        first = [study.findings(runs, store.arrays, report.with_suffix(".csv"))]
+    html = page.render(study.name, study.question, runs, store.arrays, notes=damaged, first=first)
     page.write(report, html)
     console.print(f"Report: {report}", highlight=False)
     return any(run.status == "failed" for run in runs)

@@ -38,6 +38,7 @@ def render(
     *,
     baseline: str = "mle",
     notes: Sequence[str] = (),
+    first: Sequence[sections.Section] = (),
 ) -> str:
     """Return the report as HTML.
 
@@ -49,6 +50,7 @@ def render(
             run is shown without them and with a remark.
         baseline: the method that the others are compared with.
         notes: what else a reader must know first, beside what the runs' own provenance notes.
+        first: sections of the study's own, before those of the data sets.
     """
     ordered = sorted(runs, key=lambda r: (r.dataset, r.design, r.method, r.split, r.seed, r.key))
     runs, found = _opened(ordered, arrays)
@@ -60,7 +62,10 @@ def render(
         question=question,
         headline=headline(runs, parts),
         methods={m: part.labels[m] for part in parts for m in part.methods},
-        sections=[sections.section(group, f"data-{n}", parts) for n, group in enumerate(parts, 1)],
+        sections=[
+            *first,
+            *(sections.section(group, f"data-{n}", parts) for n, group in enumerate(parts, 1)),
+        ],
         unfinished=tables.unfinished(runs),
         remarks=tables.remarks(runs),
         notes=list(dict.fromkeys([*notes, *told])),
