@@ -32,6 +32,7 @@ from bnn.methods import (
     MultiSWAG,
     TemperatureScaled,
     Under,
+    Validated,
     VectorScaled,
 )
 from bnn.networks import MLP
@@ -74,6 +75,7 @@ __all__ = [
     "TemperatureScaled",
     "Training",
     "Under",
+    "Validated",
     "VectorScaled",
     "data",
     "from_arrays",

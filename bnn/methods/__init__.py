@@ -34,6 +34,7 @@ from bnn.methods.sgld import SGLD
 from bnn.methods.swag import SWAG
 from bnn.methods.temperature import TemperatureScaled
 from bnn.methods.under import Under
+from bnn.methods.validated import Validated
 from bnn.methods.vector_scaling import VectorScaled
 from bnn.optimise import Progress, silent
 from bnn.posterior import Posterior
@@ -116,5 +117,6 @@ __all__ = [
     "MultiSWAG",
     "TemperatureScaled",
     "Under",
+    "Validated",
     "VectorScaled",
 ]

@@ -1,0 +1,199 @@
+"""Validated settings: each replica chooses among candidates on training rows that it keeps back.
+
+    c* = argmax_c  1/M sum_m log p(y_m | x_m, D', c)
+
+D' is the first part of the training rows and the M rows are the last of them. The chosen candidate
+is then fitted to all training rows. A replica chooses by its own rows, and no test row has a part
+in it. All replicas of a candidate are fitted at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bnn.data import Rows
+from bnn.errors import InputError
+from bnn.methods.under import Under
+from bnn.optimise import Fit, Progress, silent
+from bnn.posterior import Posterior
+from bnn.problem import Problem
+from bnn.seeds import as_seeds
+
+if TYPE_CHECKING:
+    from bnn.methods import Method
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A method whose settings, and whose prior, each replica chooses by validation.
+
+    Raises:
+        InputError: on candidates that are not one method in several settings; on a share out of
+            range; in `fit`, where it leaves no rows on one of the sides.
+    """
+
+    candidates: tuple[Method, ...]  # one method, each time in other settings or `Under` a prior
+    share: float = 0.2  # of the training rows, the last ones, on which to choose
+    draws: int = 100  # networks averaged in a choice, where there is a number to choose
+
+    def __post_init__(self) -> None:
+        kinds = {type(_bare(candidate)).__name__ for candidate in self.candidates}
+        if len(kinds) != 1 or not 0 < self.share < 1:
+            raise InputError(
+                "candidates of one method, and a share between 0 and 1",
+                f"{', '.join(sorted(kinds)) or 'none'}, and share={self.share}",
+                "Compare different methods as such; 0.2 is the custom.",
+            )
+
+    @property
+    def name(self) -> str:
+        """A short identifier."""
+        return f"{_bare(self.candidates[0]).name}_validated"
+
+    @property
+    def label(self) -> str:
+        """What a reader sees."""
+        return f"{_bare(self.candidates[0]).label}, validated"
+
+    @property
+    def reference(self) -> str:
+        """Of the method."""
+        return self.candidates[0].reference
+
+    @property
+    def version(self) -> int:
+        """Of the candidates, and of the choice: the sum rises with any."""
+        return sum(candidate.version for candidate in self.candidates) + 1
+
+    def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
+        """Fit every candidate to a part of the rows, and each replica's best one to all."""
+        seeds = as_seeds(seeds)
+        problem = problem.for_seeds(seeds)
+        part, kept = _hold_out(problem, self.share)
+        steps, scores, seconds = len(self.candidates) + 1, [], 0.0
+        for i, candidate in enumerate(self.candidates):
+            tried = candidate.fit(part, seeds, _within(progress, i, steps))
+            scores.append(_log_likelihood(tried, kept, self.draws))
+            seconds += tried.fit.seconds + tried.problem.network.seconds
+        found = torch.stack(scores)
+        best = found.argmax(0).tolist()
+        parts, order = [], list[int]()
+        for i, candidate in enumerate(self.candidates):
+            if some := [r for r, chosen in enumerate(best) if chosen == i]:
+                told = _within(progress, steps - 1, steps)
+                own = tuple(seeds[r] for r in some)
+                parts.append(candidate.fit(problem.take(some), own, told))
+                order += some
+        diagnostics = [
+            {"candidate": float(i), "validation_log_likelihood": float(found[i, r])}
+            for r, i in enumerate(best)
+        ]
+        whole = joined(parts, [order.index(r) for r in range(len(seeds))], seeds, problem)
+        fit = replace(
+            whole.fit, seconds=seconds + whole.fit.seconds, diagnostics=tuple(diagnostics)
+        )
+        return replace(whole, fit=fit)
+
+
+def _bare(method: Method) -> Method:
+    return method.method if isinstance(method, Under) else method
+
+
+def _within(progress: Progress, step: int, steps: int) -> Progress:
+    return lambda share: progress((step + share) / steps)
+
+
+def _hold_out(problem: Problem, share: float) -> tuple[Problem, Rows]:
+    """Return the problem of the first training rows, and the others.
+
+    Standardisation stays that of all training rows, so that priors and noise mean the same.
+    """
+    train, first = problem.train, int((1 - share) * problem.points)
+    if not 0 < first < problem.points:
+        raise InputError(
+            "training rows on both sides of the choice",
+            f"{first} of {problem.points} to fit",
+            "Bring more rows.",
+        )
+    left = replace(train, index=train.index[:, :first])
+    return replace(problem, train=left), replace(train, index=train.index[:, first:])
+
+
+def _log_likelihood(posterior: Posterior, rows: Rows, draws: int) -> Tensor:
+    """Return the mean log-likelihood of some rows `[replicas]`; -inf where there is none."""
+    outputs, latents = posterior.outputs(rows.x, draws)
+    found = []
+    for r, diverged in enumerate(posterior.fit.diverged):  # one that is not finite may be refused
+        one = posterior.problem.take([r])
+        try:
+            own = {name: value[[r]] for name, value in latents.items()}
+            score = one.predictive(outputs[[r]], own).log_prob(rows.y[[r]]).mean()
+        except ValueError:
+            score = outputs.new_tensor(-torch.inf)
+        found.append(score.double().nan_to_num(nan=-torch.inf) if not diverged else -torch.inf)
+    return torch.tensor([float(value) for value in found])
+
+
+def joined(
+    parts: Sequence[Posterior], order: Sequence[int], seeds: tuple[int, ...], problem: Problem
+) -> Posterior:
+    """Return the posterior of all replicas from those of some of them.
+
+    Arguments:
+        parts: of one method in different settings.
+        order: for each replica, where it stands in the parts, one after another.
+        seeds: of all replicas.
+        problem: of all replicas.
+    """
+    like = [problem.like.new_empty(len(part.seeds)) for part in parts]
+    family, network, scaling = (
+        _joined([value(part) for part in parts], like, order)
+        for value in (
+            lambda part: part.family,
+            lambda part: part.problem.network,
+            lambda part: part.scaling,
+        )
+    )
+    every = [(part.fit, r) for part in parts for r in range(len(part.seeds))]
+    fit = Fit(
+        parameters=torch.cat([part.fit.parameters for part in parts])[list(order)],
+        curves=tuple(every[i][0].curves[every[i][1]] for i in order),
+        diverged=tuple(every[i][0].diverged[every[i][1]] for i in order),
+        seconds=sum(part.fit.seconds for part in parts),
+    )
+    caveats = tuple(dict.fromkeys(text for part in parts for text in part.caveats))
+    whole = replace(problem, network=network)
+    return Posterior(whole, family, seeds, fit, scaling, caveats)
+
+
+def _joined(parts: Sequence[Any], like: Sequence[Tensor], order: Sequence[int]) -> Any:
+    """Return a value for all replicas from those for some: tensors have one row per replica.
+
+    Numbers that differ become a tensor `[replicas]`, like one for each part.
+    """
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))[list(order)]
+    if is_dataclass(first) and not isinstance(first, type):
+        names = [field.name for field in fields(first)]
+        return replace(
+            first,
+            **{n: _joined([getattr(part, n) for part in parts], like, order) for n in names},
+        )
+    if isinstance(first, Mapping) and all(part.keys() == first.keys() for part in parts):
+        return {n: _joined([part[n] for part in parts], like, order) for n in first}
+    if all(part is first or part == first for part in parts):
+        return first
+    if all(isinstance(part, float) for part in parts):
+        pairs = zip(like, parts, strict=True)
+        return torch.cat([torch.full_like(own, value) for own, value in pairs])[list(order)]
+    raise InputError(
+        "candidates whose posteriors are of one kind",
+        f"{first!r} and {parts[-1]!r}",
+        "Let them differ in numbers only.",
+    )

@@ -1,0 +1,269 @@
+"""The UCI experiments: verdicts and moments by hand, sources, choices that see no test row."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import quick, real_targets
+
+from bnn.errors import InputError
+from bnn.likelihoods import Normal, SoftplusNoise
+from bnn.methods import MAP, MCDropout, MeanField
+from bnn.methods.validated import Validated, joined
+from bnn.networks import MLP
+from bnn.optimise import Training
+from bnn.posterior import predict
+from bnn.problem import Problem
+from bnn.report.published import REGRESSION, Figure, Row
+from bnn.report.reproduction import (
+    Result,
+    from_csv,
+    judge,
+    mean_of,
+    moment_matched,
+    section,
+    to_csv,
+    verdict,
+)
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+ROW = Row(
+    "A. U. Thor 2000",
+    "a test",
+    "page",
+    "standard deviation",
+    "none",
+    2,
+    "log_likelihood",
+    {"boston": Figure(-2.40, 0.20)},
+    {"boston": Figure(3.0, None)},
+)
+
+
+def result(split: int, log_likelihood: float, **changes: str) -> Result:
+    given = {"dataset": "boston", "family": "published", "method": "it", "label": "It", **changes}
+    return Result(
+        **given,
+        split=split,
+        log_likelihood=log_likelihood,
+        moment_matched=log_likelihood - 1,
+        rmse=3.0,
+        seconds=0.5,
+        caveats=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "better", "may", "expected"),
+    [
+        ((-2.40, 0.03), (-2.50, 0.04), "higher", True, "reproduced"),  # 0.10 = 2 sqrt(9 + 16) / 100
+        ((-2.39, 0.03), (-2.50, 0.04), "higher", True, "better"),
+        ((-2.61, 0.03), (-2.50, 0.04), "higher", True, "worse"),
+        ((-2.45, 0.03), (-2.50, 0.04), "higher", False, "no different"),
+        ((2.0, 0.1), (3.0, 0.1), "lower", True, "better"),
+        ((4.0, 0.1), (3.0, 0.1), "lower", True, "worse"),
+        ((3.0, 0.0), (3.0, 0.0), "lower", True, "reproduced"),
+    ],
+)
+def test_verdicts_by_hand(ours, theirs, better, may, expected) -> None:
+    ours = (round(ours[0] - 1e-9 * np.sign(ours[0] - theirs[0]), 12), ours[1])
+    assert verdict(ours, theirs, better, may_reproduce=may) == expected
+
+
+def test_printed_standard_deviations_become_standard_errors() -> None:
+    # 0.20 / sqrt(20) = 0.044721, and a mean printed to 0.01 is uniform over 0.01: 0.01 / sqrt(12)
+    assert ROW.standard_error(Figure(-2.4, 0.20)) == pytest.approx(math.hypot(0.0447214, 0.0028868))
+    assert replace(ROW, spread="standard error").standard_error(Figure(-2.4, 0.2)) == pytest.approx(
+        math.hypot(0.2, 0.0028868), abs=1e-7
+    )
+    assert ROW.standard_error(Figure(-2.4, None)) is None
+
+
+def test_a_cell_has_mean_standard_error_and_verdict() -> None:
+    found = [result(0, -2.3), result(1, -2.5)]
+    ours, words, said = judge(found, "log_likelihood", {"it": ROW})
+    assert (ours.mean, ours.splits) == (pytest.approx(-2.4), 2)
+    assert ours.error == pytest.approx(0.1)  # sd sqrt(0.02), over sqrt(2)
+    assert words == "−2.400 ± 0.045"
+    assert said == "reproduced"
+    # What cannot be judged is not: no printed error, the other log-likelihood, another set.
+    assert judge(found, "rmse", {"it": ROW})[2] is None
+    assert judge(found, "moment_matched", {"it": ROW})[1:] == ("", None)
+    assert (
+        judge([replace(r, dataset="wine") for r in found], "log_likelihood", {"it": ROW})[2] is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "read"), [("validated", "page"), ("fixed", "file"), ("published", "memory")]
+)
+def test_only_published_settings_reproduce_and_only_what_was_read(family, read) -> None:
+    found = [result(0, -2.3, family=family), result(1, -2.5, family=family)]
+    assert judge(found, "log_likelihood", {"it": replace(ROW, read=read)})[2] == "no different"
+
+
+def test_a_split_that_is_not_finite_is_not_hidden() -> None:
+    found = mean_of([result(0, -2.3), result(1, -math.inf)], "log_likelihood")
+    assert (found.mean, found.error) == (-math.inf, None)
+
+
+def test_moment_matched_by_hand() -> None:
+    # Normal(1, 3^2 + 4^2) at 6: -log(5) - log(2 pi) / 2 - (5 / 5)^2 / 2; and at its mean, sd 1
+    arrays = {"y": [6.0, 2.0], "mean": [1.0, 2.0], "noise_sd": [3.0, 1.0], "weight_sd": [4.0, 0.0]}
+    first = -math.log(5) - 0.9189385332 - 0.5
+    assert moment_matched({f"test_{n}": np.array(v) for n, v in arrays.items()}) == pytest.approx(
+        (first - 0.9189385332) / 2
+    )
+
+
+def test_every_published_row_has_a_source_and_says_what_its_errors_are() -> None:
+    for row in REGRESSION.values():
+        assert "https://" in row.source
+        assert ("memory" in row.source) == (row.read == "memory")
+        assert len(row.log_likelihood) > 0
+        assert row.rmse.keys() <= row.log_likelihood.keys()
+        assert "" not in (row.protocol, row.label)
+    spreads = {name: row.spread for name, row in REGRESSION.items()}
+    assert spreads["ensemble_2017"] == "standard deviation"
+    assert spreads["mc_dropout_2016"] == "standard error"
+    assert REGRESSION["mc_dropout_2016"].log_likelihood["boston"] == Figure(-2.46, 0.0554)
+    assert REGRESSION["ensemble_2017"].log_likelihood["yacht"] == Figure(-1.18, 0.21)
+
+
+def test_results_survive_their_table() -> None:
+    found = [result(0, -2.34567), result(1, math.inf, label="It, “twice”")]
+    assert from_csv(to_csv(found)) == found
+
+
+def test_the_section_names_families_sources_and_verdicts() -> None:
+    found = [result(0, -2.3), result(1, -2.5), result(0, -1.0, family="fixed", method="other")]
+    told = section(found, {"it": ROW})
+    assert [part.title for part in told.parts][1:] == [
+        "Settings as published",
+        "Settings fixed beforehand, the same on all sets",
+    ]
+    assert any("a test (read on the page" in words for words in told.parts[0].words)
+    (cell,) = told.parts[1].tables[0].rows[0].cells
+    assert list(cell.notes) == ["published −2.400 ± 0.045", "reproduced", "2 splits"]
+
+
+def test_softplus_noise_by_hand() -> None:
+    outputs = torch.tensor([[0.0, 0.0], [0.0, math.log(math.e - 1)]], dtype=torch.float64)
+    scale = SoftplusNoise(floor=0.5).scale(outputs, {}, torch.ones(1))
+    expected = torch.tensor([math.log(2) + 0.5, 1.5], dtype=torch.float64).sqrt()
+    torch.testing.assert_close(scale, expected)
+    problem = Problem.of(real_targets(), MLP(3, [4], 2), likelihood=Normal(SoftplusNoise()))
+    assert MAP(Training(epochs=2)).fit(problem, [0]).fit.diverged == (False,)
+
+
+# Validated
+
+
+def posed(replicas: int = 3) -> Problem:
+    return Problem.of(real_targets(replicas=replicas), MLP(3, [5], 1).double())
+
+
+def rates(*given: float) -> Validated:
+    training = Training(epochs=20, learning_rate=0.02)
+    return Validated(tuple(MCDropout(rate, training=training) for rate in given), draws=20)
+
+
+def test_a_replica_chooses_as_it_would_alone() -> None:
+    problem, method, seeds = posed(), rates(0.05, 0.5), (3, 4, 5)
+    whole = method.fit(problem, seeds)
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for r, seed in enumerate(seeds):
+        alone = method.fit(problem.take([r]), [seed])
+        assert alone.fit.diagnostics[0]["candidate"] == whole.fit.diagnostics[r]["candidate"]
+        torch.testing.assert_close(
+            predict(whole, x, 10).loc[[r]], predict(alone, x, 10).loc, rtol=1e-12, atol=1e-12
+        )
+
+
+def test_the_choice_is_the_better_one_and_is_fitted_to_all_rows() -> None:
+    good, bad = MAP(Training(epochs=100, learning_rate=0.02)), MAP(Training(epochs=1))
+    problem = posed()
+    for candidates, chosen in (((bad, good), 1.0), ((good, bad), 0.0)):
+        found = Validated(candidates).fit(problem, range(3))
+        assert [d["candidate"] for d in found.fit.diagnostics] == [chosen] * 3
+        weights = good.fit(problem, range(3)).fit.parameters
+        assert torch.equal(found.fit.parameters, weights)
+
+
+def test_replicas_of_different_choices_stand_in_their_order() -> None:
+    problem, seeds = posed(), (3, 4, 5)
+    low, high = rates(0.05, 0.5).candidates
+    parts = [low.fit(problem.take([1]), [4]), high.fit(problem.take([0, 2]), [3, 5])]
+    whole = joined(parts, [1, 0, 2], seeds, problem)
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for r, method in enumerate((high, low, high)):
+        own = method.fit(problem.take([r]), [seeds[r]])
+        torch.testing.assert_close(
+            predict(whole, x, 10).loc[[r]], predict(own, x, 10).loc, rtol=1e-12, atol=1e-12
+        )
+        torch.testing.assert_close(whole.fit.parameters[[r]], own.fit.parameters)
+    assert whole.fit.diverged == (False, False, False)
+    other = MCDropout(0.0, 0.1, low.training).fit(problem.take([1]), [4])
+    with pytest.raises(InputError, match="one kind"):
+        joined([other, parts[1]], [1, 0, 2], seeds, problem)
+
+
+def test_no_test_row_and_no_kept_row_is_in_a_candidate_fit() -> None:
+    seen: list[Problem] = []
+
+    class Watching(MAP):
+        def fit(self, problem, seeds, progress=lambda share: None):  # type: ignore[no-untyped-def]
+            seen.append(problem)
+            return super().fit(problem, seeds, progress)
+
+    problem = posed(1)
+    Validated((Watching(Training(epochs=1)), Watching(Training(epochs=2)))).fit(problem, [0])
+    assert [p.points for p in seen] == [48, 48, 60]  # the first 80 % of 60 rows, then all
+    assert torch.equal(seen[0].train.index, problem.train.index[:, :48])
+    assert torch.equal(seen[2].train.index, problem.train.index)
+
+
+def test_names_and_refusals() -> None:
+    method = rates(0.1, 0.2)
+    assert (method.name, method.label) == ("mc_dropout_validated", "MC dropout, validated")
+    assert method.version == 3
+    assert hash(method) == hash(rates(0.1, 0.2))
+    with pytest.raises(InputError, match="one method"):
+        Validated((MAP(), MeanField()))
+    with pytest.raises(InputError, match="one method"):
+        Validated(())
+    with pytest.raises(InputError, match="share"):
+        Validated((MAP(),), share=1.0)
+    few = replace(posed(1), train=posed(1).train.at(torch.zeros(1, 1, dtype=torch.long)))
+    with pytest.raises(InputError, match="both sides"):
+        Validated((quick(MAP()),)).fit(few, [0])
+
+
+# The scripts
+
+
+def test_a_quick_look_at_the_regressions(real_uci: Path, tmp_path: Path) -> None:
+    script = EXPERIMENTS / "uci_regression.py"
+    done = subprocess.run(
+        [sys.executable, script, "--quick", "--workers", "1", "--methods", "ensemble_2017"],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = from_csv((tmp_path / "reports/uci_regression-quick.csv").read_text())
+    assert len(rows) == 10
+    assert {row.dataset for row in rows} == {"boston", "yacht"}
+    html = (tmp_path / "reports/uci_regression-quick.html").read_text()
+    assert "Beside published results" in html
+    assert "Lakshminarayanan et al. 2017" in html
