@@ -53,6 +53,7 @@ def every_figure():
         "bands": plots.bands(x, x, x / 2, interval=(x - 2, x + 2), truth=x, data=(x, x)),
         "curves": plots.curves([Curve((1, 2), (1.0, 0.5), (1.0, 0.7), 2)]),
         "differences": plots.differences({"map": (0.0, -1.0, 1.0), "new": (1.0, 0.5, 1.5)}),
+        "ranks": plots.ranks({"map": 1.0, "mle": 2.0, "new": 3.0}, 1.5, [("map", "mle")]),
         "cost": plots.cost({"mle": (1.0, 0.5, 0.1), "map": (2.0, 0.4, float("nan"))}),
     }
 
@@ -182,6 +183,7 @@ def test_given_axes_are_used_and_returned():
         lambda ax: plots.curves([], ax=ax),
         lambda ax: plots.differences({}, ax=ax),
         lambda ax: plots.cost({}, ax=ax),
+        lambda ax: plots.ranks({"map": 1.0}, 1.0, ax=ax),
     ):
         ax = Figure().subplots()
         assert draw(ax) is ax
@@ -266,6 +268,25 @@ def test_a_forest_row_shows_its_interval():
     np.testing.assert_array_equal(point.get_xdata(), [0.5])
     assert ax.get_yticklabels()[0].get_text() == "MAP"
     assert "better to the left" in ax.get_xlabel()
+
+
+def test_ranks_have_a_row_each_and_a_bracket_around_those_that_may_be_equal():
+    mean = {"map": 1.25, "new": 2.0, "mle": 2.75}
+    groups = [("map", "new"), ("new", "mle")]
+    ax = plots.ranks(mean, 0.9, groups, labels={"map": "MAP"})
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["MAP", "new", "mle"]
+    points = [line for line in ax.lines if line.get_gid()]
+    assert [(p.get_xdata()[0], p.get_ydata()[0]) for p in points] == [
+        (1.25, 0), (2.0, 1), (2.75, 2)
+    ]  # fmt: skip
+    scale, *brackets = [line for line in ax.lines if len(line.get_xdata()) == 2][-3:]
+    np.testing.assert_allclose(np.diff(scale.get_xdata()), 0.9)
+    assert ax.texts[0].get_text().strip() == "critical difference 0.90"
+    covered = [
+        [row for row in range(3) if b.get_ydata()[0] <= row <= b.get_ydata()[1]] for b in brackets
+    ]
+    assert covered == [[0, 1], [1, 2]]
+    assert brackets[0].get_xdata()[0] < brackets[1].get_xdata()[0]  # they do not cover each other
 
 
 def test_a_reliability_diagram_shows_every_replica_and_one_band():

@@ -6,6 +6,7 @@ from bnn.plots.curves import curves
 from bnn.plots.decision import doubt, probability
 from bnn.plots.differences import differences
 from bnn.plots.entropy import entropy
+from bnn.plots.ranks import ranks
 from bnn.plots.reliability import reliability
 from bnn.plots.style import Style, style_of
 from bnn.plots.svg import svg
@@ -19,6 +20,7 @@ __all__ = [
     "doubt",
     "entropy",
     "probability",
+    "ranks",
     "reliability",
     "style_of",
     "svg",
