@@ -2,11 +2,13 @@
 
 A method states in its class's `accuracy` what it claims, and in `thorough()` the settings under
 which it claims it. Each check is a function from a `Subject`, the method with its fits, to rows of
-expected and found; a method that is listed in `METHODS` is checked like all others.
+expected and found; a method that is listed in `METHODS` is checked like all others. Calibration by
+simulation takes many fits and any model, so it stands apart: `simulations(...).calibration()`.
 """
 
 from collections.abc import Callable
 
+from bnn.check.calibration import Calibration, Simulations, simulations
 from bnn.check.evidence import evidence
 from bnn.check.gradients import gradients
 from bnn.check.moments import moments
@@ -43,4 +45,14 @@ def check(method: Method, progress: Progress = silent) -> list[Row]:
     return rows
 
 
-__all__ = ["CHECKS", "Check", "Row", "Subject", "check", "table"]
+__all__ = [
+    "CHECKS",
+    "Calibration",
+    "Check",
+    "Row",
+    "Simulations",
+    "Subject",
+    "check",
+    "simulations",
+    "table",
+]

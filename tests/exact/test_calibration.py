@@ -172,11 +172,11 @@ def test_a_point_is_no_posterior() -> None:
 
 
 def test_a_kernel_with_velocities_too_great_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a tenth; the acceptance, which takes them as they are, does not mend it."""
+    """By a fifth; the acceptance, which takes them as they are, does not mend it."""
     right = hamiltonian.transition
 
     def wrong(potential, state, velocity, *rest) -> Moved:
-        return right(potential, state, 1.1 * velocity, *rest)
+        return right(potential, state, 1.2 * velocity, *rest)
 
     monkeypatch.setattr(hamiltonian, "transition", wrong)
     found = simulated(SAMPLER, SIZE).calibration()
