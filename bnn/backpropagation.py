@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from bnn.layout import Layout
 from bnn.likelihoods import (
     Bernoulli,
     Categorical,
@@ -32,13 +31,14 @@ from bnn.likelihoods import (
     Normal,
     SoftLabels,
 )
-from bnn.networks import MLP, Functional
+from bnn.networks import MLP, Functional, Network
 from bnn.problem import Problem
 
 # A product with fewer columns runs at half the speed: the first layer's gradient of a regression
 # with 13 features takes 6.5 us per network with 14 columns, and 3.0 us with 16 of which 2 are zero.
 LEAST_COLUMNS = 16
 
+NO_MASKS: Mapping[str, Tensor] = {}
 HALF_LOG_2PI = math.log(2 * math.pi) / 2
 
 
@@ -69,69 +69,49 @@ ACTIVATIONS = {
 }
 
 
-class Backpropagation:
-    """Losses and gradients of all networks of a problem, on batches of equally many rows.
-
-    The tensors that it returns are its own, and are overwritten by the next call; the gradient is
-    always the same one, `gradient`, of the shape of the weights.
+class Forward:
+    """Outputs of many perceptrons, computed in buffers that are made once.
 
     Arguments:
-        problem: one that `recognised` accepts.
+        network: one that `perceptron` accepts.
         rows: of a batch.
         weights: flat, `[replicas, draws, parameters]`, contiguous, or without the axis of draws;
-            they are read here whenever the gradient is asked for.
+            they are read here whenever outputs are asked for.
     """
 
-    def __init__(self, problem: Problem, rows: int, weights: Tensor) -> None:
-        network, replicas = problem.network.network, problem.replicas
-        assert isinstance(network, MLP)
-        draws = 1 if weights.ndim == 2 else weights.shape[1]
-        layout = problem.network.layout
-        shapes = list(layout.shapes.values())[::2]  # of the weights, [out, in]
+    def __init__(self, network: Network, rows: int, weights: Tensor) -> None:
+        mlp, replicas = network.network, len(weights)
+        assert isinstance(mlp, MLP)
+        self.weights, self.draws = weights, 1 if weights.ndim == 2 else weights.shape[1]
+        shapes = list(network.layout.shapes.values())[::2]  # of the matrices, [out, in]
         inputs, widths = shapes[0][1], [shape[0] for shape in shapes]
-        self.gradient = torch.zeros_like(weights)
-        self._shape, self._depth = weights.shape[:-1], len(shapes)
-        self._at, self._to = (_Places.of(flat, layout) for flat in (weights, self.gradient))
-        self._activation = ACTIVATIONS[network.activation]
-        self._head = HEADS[_kind(problem.likelihood)](problem, rows, draws)
+        self._activation, self._at = ACTIVATIONS[mlp.activation], _Places.of(weights, network)
         # The first layers of a replica's draws make one matrix, with the biases as its last column
         # (inputs have a 1 there), because the draws share the inputs.
         columns = max(inputs + 1, LEAST_COLUMNS)
         self._x = weights.new_zeros(replicas, rows, columns)
         self._x[..., inputs] = 1
         self._features, self._x_transposed = self._x[..., :inputs], self._x.mT
-        self._first, self._first_slope = (
-            _First.of(weights.new_zeros(replicas, draws * widths[0], columns), draws, inputs)
-            for _ in range(2)
-        )
-        self._units = [weights.new_zeros(replicas * draws, width, rows) for width in widths]
-        self._slopes = [torch.zeros_like(units) for units in self._units]
+        first = weights.new_zeros(replicas, self.draws * widths[0], columns)
+        self._first = _First.of(first, self.draws, inputs)
+        self._units = [weights.new_zeros(replicas * self.draws, width, rows) for width in widths]
         self._transposed = [units.mT for units in self._units]
-        self._first_units, self._first_slopes = (
-            layers[0].view(replicas, -1, rows) for layers in (self._units, self._slopes)
-        )
-        self._seen: Tensor | None = None
+        self._first_units = self._units[0].view(replicas, -1, rows)
 
-    def see(self, x: Tensor, y: Tensor) -> None:
-        """Take in a standardised batch, `[replicas, rows, *features]` and targets."""
-        if x is not self._seen:  # a batch of all rows is the same in every step
-            self._seen = x
-            self._features.copy_(x if x.ndim == 3 else x.flatten(2))
-            self._head.see(y)
+    def see(self, x: Tensor) -> None:
+        """Take in standardised inputs, `[replicas, rows, *features]`."""
+        self._features.copy_(x if x.ndim == 3 else x.flatten(2))
 
-    def __call__(self, masks: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Return the mean losses, `[replicas, draws]`, and their gradient.
+    def outputs(self, masks: Mapping[str, Tensor] = NO_MASKS) -> Tensor:
+        """Return `[networks, outputs, rows]`, to be overwritten by the next call.
 
         Arguments:
             masks: factors on hidden units, as of `MLP.batched`.
         """
-        read = self._forward(masks or {})
-        losses = self._head(self._units[-1], self._at.own, self._slopes[-1], self._to.own)
-        self._backward(read, masks or {})
-        return losses.view(self._shape), self.gradient
+        return self._run(masks)[0]
 
-    def _forward(self, masks: Mapping[str, Tensor]) -> list[Tensor]:
-        """Find all activations; return those that each layer but the first has read, transposed."""
+    def _run(self, masks: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return the outputs, and what each layer but the first has read, transposed."""
         at, first, read = self._at, self._first, self._transposed[:-1]
         first.matrix.copy_(at.weights[0])
         first.bias.copy_(at.biases[0])
@@ -142,22 +122,60 @@ class Backpropagation:
                 units = units * masks[f"hidden.{i}"].flatten(0, 1).mT
                 read[i] = units.mT
             torch.baddbmm(at.biases[i + 1], at.weights[i + 1], units, out=self._units[i + 1])
-        return read
+        return self._units[-1], read
 
-    def _backward(self, read: list[Tensor], masks: Mapping[str, Tensor]) -> None:
-        """Find the gradient, from the slope that the last layer has."""
-        at, to, slopes = self._at, self._to, self._slopes
-        for i in range(self._depth - 1, 0, -1):
+
+class Backpropagation:
+    """Losses and gradients of all networks of a problem, on batches of equally many rows.
+
+    The tensors that it returns are its own, and are overwritten by the next call; the gradient is
+    always the same one, `gradient`, of the shape of the weights.
+
+    Arguments:
+        problem: one that `recognised` accepts.
+        rows: of a batch.
+        weights: as of `Forward`.
+    """
+
+    def __init__(self, problem: Problem, rows: int, weights: Tensor) -> None:
+        self._forward = Forward(problem.network, rows, weights)
+        self._head = HEADS[_kind(problem.likelihood)](problem, rows, self._forward.draws)
+        self.gradient = torch.zeros_like(weights)
+        self._to = _Places.of(self.gradient, problem.network)
+        first = self._forward._first
+        whole, inputs = torch.zeros_like(first.whole), first.matrix.shape[-1]
+        self._first = _First.of(whole, self._forward.draws, inputs)
+        self._slopes = [torch.zeros_like(units) for units in self._forward._units]
+        self._first_slopes = self._slopes[0].view_as(self._forward._first_units)
+        self._seen: Tensor | None = None
+
+    def see(self, x: Tensor, y: Tensor) -> None:
+        """Take in a standardised batch, `[replicas, rows, *features]` and targets."""
+        if x is not self._seen:  # a batch of all rows is the same in every step
+            self._seen = x
+            self._forward.see(x)
+            self._head.see(y)
+
+    def __call__(self, masks: Mapping[str, Tensor] = NO_MASKS) -> tuple[Tensor, Tensor]:
+        """Return the mean losses, `[replicas, draws]`, and their gradient.
+
+        Arguments:
+            masks: factors on hidden units, as of `MLP.batched`.
+        """
+        forward, to, slopes = self._forward, self._to, self._slopes
+        outputs, read = forward._run(masks)
+        losses = self._head(outputs, forward._at.own, slopes[-1], to.own)
+        for i in range(len(slopes) - 1, 0, -1):
             torch.sum(slopes[i], 2, keepdim=True, out=to.biases[i])
             torch.bmm(slopes[i], read[i - 1], out=to.weights[i])
-            _product(at.transposed[i], slopes[i], slopes[i - 1])
+            _product(forward._at.transposed[i], slopes[i], slopes[i - 1])
             if f"hidden.{i - 1}" in masks:
                 slopes[i - 1].mul_(masks[f"hidden.{i - 1}"].flatten(0, 1).mT)
-            self._activation.pull(self._units[i - 1], slopes[i - 1])
-        first = self._first_slope
-        torch.bmm(self._first_slopes, self._x, out=first.whole)
-        to.weights[0].copy_(first.matrix)
-        to.biases[0].copy_(first.bias)
+            forward._activation.pull(forward._units[i - 1], slopes[i - 1])
+        torch.bmm(self._first_slopes, forward._x, out=self._first.whole)
+        to.weights[0].copy_(self._first.matrix)
+        to.biases[0].copy_(self._first.bias)
+        return losses.view(forward.weights.shape[:-1]), self.gradient
 
 
 def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
@@ -198,8 +216,8 @@ class _Places(NamedTuple):
     own: Tensor
 
     @staticmethod
-    def of(flat: Tensor, layout: Layout) -> _Places:
-        flat = flat.view(-1, flat.shape[-1])
+    def of(flat: Tensor, network: Network) -> _Places:
+        layout, flat = network.layout, flat.view(-1, flat.shape[-1])
         parts = list(layout.views(flat[:, : layout.size]).values())  # weight, bias, weight, ...
         weights, biases = parts[::2], [bias[..., None] for bias in parts[1::2]]
         return _Places(weights, [w.mT for w in weights], biases, flat[:, layout.size :])
@@ -331,13 +349,16 @@ def _kind(likelihood: Likelihood) -> type:
     return type(likelihood.noise if isinstance(likelihood, Normal) else likelihood)
 
 
-def recognised(problem: Problem) -> bool:
-    """Is the network a perceptron of ours, with an activation and a likelihood known here?"""
-    function = problem.network
+def perceptron(network: Network) -> bool:
+    """Is the network a perceptron of ours, with an activation known here?"""
     return (
-        type(function) is Functional
-        and type(function.network) is MLP
-        and function.network.activation in ACTIVATIONS
-        and type(problem.likelihood) in (*HEADS, Normal)
-        and _kind(problem.likelihood) in HEADS
+        type(network) is Functional
+        and type(network.network) is MLP
+        and network.network.activation in ACTIVATIONS
     )
+
+
+def recognised(problem: Problem) -> bool:
+    """Is the network a perceptron, under a likelihood known here?"""
+    known = type(problem.likelihood) in (*HEADS, Normal) and _kind(problem.likelihood) in HEADS
+    return known and perceptron(problem.network)

@@ -11,11 +11,13 @@ problem. The training loop then follows autograd, as it does where the two are f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from bnn.backpropagation import HALF_LOG_2PI, Backpropagation, recognised
+from bnn.backpropagation import HALF_LOG_2PI, NO_MASKS, Backpropagation, recognised
+from bnn.networks import Functional
 from bnn.priors import normal_moments
 from bnn.problem import Problem
 from bnn.seeds import Streams
@@ -29,6 +31,18 @@ Gradient = Callable[[Tensor, Tensor, Streams], tuple[Tensor, Tensor]]
 WriteOut = Callable[[Problem, int, Tensor], Gradient | None]
 
 Masks = Callable[[Streams], Mapping[str, Tensor]]
+
+
+def exact(problem: Problem) -> Problem:
+    """Return a problem in float64, of those whose gradients are written out here.
+
+    Gradients are compared in it. In float32 two ways of computing the same put some unit of many on
+    different sides of its kink, and differ by what that unit adds.
+    """
+    network = problem.network
+    return replace(
+        problem, network=network.double() if isinstance(network, Functional) else network
+    )
 
 
 def of_likelihood(problem: Problem, rows: int, weights: Tensor) -> Gradient | None:
@@ -62,7 +76,7 @@ def of_joint(
 
     def gradient(x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
         networks.see(x, y)
-        losses, slope = networks(None if masks is None else masks(noise))
+        losses, slope = networks(NO_MASKS if masks is None else masks(noise))
         torch.sub(weights, mean, out=away)
         torch.mul(away, decay, out=pull)
         squares = torch.linalg.vecdot(away, pull)

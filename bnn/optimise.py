@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from bnn.errors import InputError
-from bnn.gradients import Gradient, WriteOut
+from bnn.gradients import Gradient, WriteOut, exact
 from bnn.problem import Problem
 from bnn.seeds import Streams
 
 CURVE_POINTS = 500  # entries of a curve at most
+TOLERANCE = 1e-9  # relative difference in float64 above which a written-out gradient is not used
 KEPT = 2**24  # numbers of the replicas' rows that are kept standardised; of more, each batch alone
 
 Progress = Callable[[float], None]  # told the finished share of the work, from 0 to 1
@@ -260,18 +261,18 @@ def _trusted(
     size: int,
 ) -> WriteOut | None:
     """Return what writes the gradient out, if that agrees with autograd's on the first rows."""
-    gradient = write_out and write_out(problem, size, parameters.detach().contiguous())
-    if gradient is None:
+    if write_out is None or write_out(problem, size, parameters.detach()) is None:
         return None
+    problem, parameters = exact(problem), parameters.detach().double().contiguous()
+    gradient = write_out(problem, size, parameters)
     columns = torch.arange(size, device=parameters.device).expand(problem.replicas, -1)
     x, y = problem.batch(problem.train.at(columns))
-    found, expected = (
-        by(x, y, Streams(seeds, "check against autograd", parameters.device, parameters.dtype))
-        for by in (
-            gradient,
-            lambda *batch: _by_autograd(loss, problem, parameters, *batch),
-        )
-    )
+    noise = [
+        Streams(seeds, "check against autograd", parameters.device, parameters.dtype)
+        for _ in range(2)
+    ]
+    found = gradient(x, y, noise[0]) if gradient else ()
+    expected = _by_autograd(loss, problem, parameters, x, y, noise[1])
     return write_out if agrees(found, expected) else None
 
 
@@ -279,15 +280,14 @@ def agrees(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
     """Are values and gradients written out those of autograd? If not, say so.
 
     Arguments:
-        found, expected: tensors `[replicas, ...]`.
+        found, expected: tensors `[replicas, ...]`, float64.
     """
-    tolerance = 1e-9 if found[0].dtype == torch.float64 else 1e-5
     worst = max(difference(a, b) for a, b in zip(found, expected, strict=True))
-    if worst <= tolerance:
+    if worst <= TOLERANCE:
         return True
     warnings.warn(
         f"A gradient written out differs from autograd's by {worst:.1e} (relative), more than "
-        f"{tolerance:.0e}. The fit goes on with autograd, which is slower.",
+        f"{TOLERANCE:.0e}. The fit goes on with autograd, which is slower.",
         stacklevel=4,
     )
     return False

@@ -9,7 +9,7 @@ depend on the inputs, so a row is predicted alike alone and in a batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Protocol
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from bnn.backpropagation import Forward, perceptron
 from bnn.data.arrays import as_inputs
 from bnn.errors import InputError
 from bnn.optimise import Fit
@@ -25,7 +26,9 @@ from bnn.predictive import Predictive
 from bnn.problem import Problem
 from bnn.seeds import Streams
 
-ROWS_AT_ONCE = 2**17  # rows x draws x replicas pushed through the network in one go
+ROWS_AT_ONCE = 2**17  # rows x draws x replicas pushed through a network in one go
+UNITS_AT_ONCE = 2**18  # units of a layer x rows x draws x replicas, computed in one go: more of
+# them do not stay in a processor's cache, and take twice as long
 
 Masks = dict[str, Tensor]
 
@@ -194,18 +197,38 @@ class Posterior:
                 "Impute or drop those rows, or see that their units are those of training.",
             )
         weights, masks = self._draw(draws)
-        chunk = max(1, ROWS_AT_ONCE // (self.problem.replicas * z.shape[1]))
-        pieces = []
-        for start in range(0, weights.shape[1], chunk):
-            part = slice(start, start + chunk)
-            # One mask per draw serves all points, so that a draw is one function.
-            units = {site: mask[:, part, None] for site, mask in masks.items()}
-            with torch.no_grad():
-                pieces.append(self.problem.outputs(weights[:, part], z, units))
-        outputs = torch.cat(pieces, dim=1)
+        outputs = self._run(weights, z, masks)
         if self.scaling is not None:
             outputs = self.scaling(outputs)
         return outputs, self.problem.latents(weights)
+
+    def _run(self, weights: Tensor, z: Tensor, masks: Masks) -> Tensor:
+        """Return the outputs of networks on standardised rows, a few at a time."""
+        network, (replicas, draws, _), points = self.problem.network, weights.shape, z.shape[1]
+        width = max([network.outputs, *(shape.numel() for shape in network.mask_shapes.values())])
+        rows = max(1, UNITS_AT_ONCE // (replicas * width))
+        some, more = min(rows, points), max(1, rows // points)
+        # Rows are the last axis in memory, as they come, which the averages over draws gain by.
+        outputs = weights.new_empty(replicas, draws, network.outputs, points)
+        written = perceptron(network) and "input" not in masks
+        for start in range(0, points, some):
+            at = slice(start, start + some)
+            run = _Perceptrons(self.problem, z[:, at]) if written else self._generic(z[:, at])
+            for draw in range(0, draws, more):
+                part = slice(draw, draw + more)
+                # One mask per draw serves all points, so that a draw is one function.
+                units = {site: mask[:, part, None] for site, mask in masks.items()}
+                outputs[:, part, :, at] = run(weights[:, part], units)
+        return outputs.mT
+
+    def _generic(self, z: Tensor) -> Callable[[Tensor, Masks], Tensor]:
+        """Return what runs networks on some rows, `[replicas, draws, outputs, points]`."""
+
+        @torch.no_grad()
+        def run(weights: Tensor, units: Masks) -> Tensor:
+            return self.problem.outputs(weights, z, units).mT
+
+        return run
 
     def take(self, replicas: Sequence[int]) -> Posterior:
         """Return the posterior of some of the replicas."""
@@ -226,6 +249,23 @@ class Posterior:
             raise InputError("a whole number of draws, at least one draw", repr(draws), "Try 100.")
         like = self.problem.like
         return self.family.draw(Streams(self.seeds, "draws", like.device, like.dtype), draws)
+
+
+class _Perceptrons:
+    """Runs perceptrons on some rows, in buffers that serve one chunk of draws after the other."""
+
+    def __init__(self, problem: Problem, z: Tensor) -> None:
+        self.network, self.z = problem.network, z
+        self.forward: Forward | None = None
+
+    @torch.inference_mode()
+    def __call__(self, weights: Tensor, units: Masks) -> Tensor:
+        """Return `[replicas, draws, outputs, points]`, to be overwritten by the next call."""
+        if self.forward is None or self.forward.weights.shape != weights.shape:
+            self.forward = Forward(self.network, self.z.shape[1], weights.clone())
+            self.forward.see(self.z)
+        self.forward.weights.copy_(weights)
+        return self.forward.outputs(units).unflatten(0, weights.shape[:2])
 
 
 def predict(posterior: Posterior, x: ArrayLike | Tensor, draws: int = 100) -> Predictive:

@@ -23,7 +23,7 @@ from pyro import poutine
 from torch import Tensor
 
 from bnn.errors import InputError
-from bnn.gradients import Gradient, of_joint
+from bnn.gradients import Gradient, exact, of_joint
 from bnn.hamiltonian import Potential, Sampled, State, sample
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.members import spread
@@ -160,7 +160,7 @@ def trusted(problem: Problem, start: Tensor) -> Potential:
         _apart(found.potential, expected.potential), _apart(found.gradient, expected.gradient)
     )
     if worst <= TOLERANCE.get(start.dtype, 1e-3):
-        return _written_out(problem, fast, start) or fast
+        return _written_out(problem, fast, start)
     warnings.warn(
         f"The log density differs from Pyro's by {worst:.1e} (relative). Sampling goes on with "
         "Pyro's own, which is slower.",
@@ -187,6 +187,16 @@ class WrittenOut:
     rows: tuple[Tensor, Tensor]
     none: Streams
 
+    @staticmethod
+    def of(problem: Problem, potential: Potential, start: Tensor) -> WrittenOut | None:
+        """Return the potential with its gradient, where that is known."""
+        place = start.detach().clone()
+        gradient = of_joint(problem, problem.points, place)
+        if gradient is None:
+            return None
+        none = Streams([], "none", start.device, start.dtype)
+        return WrittenOut(potential, gradient, place, problem.batch(problem.train), none)
+
     def __call__(self, position: Tensor) -> Tensor:
         """Return U."""
         return self.potential(position)
@@ -200,17 +210,16 @@ class WrittenOut:
         return value * points, slope * points
 
 
-def _written_out(problem: Problem, potential: Potential, start: Tensor) -> WrittenOut | None:
+def _written_out(problem: Problem, potential: Potential, start: Tensor) -> Potential:
     """Return the potential with its gradient, where that is known and agrees with autograd."""
-    place = start.detach().clone()
-    gradient = of_joint(problem, problem.points, place)
-    if gradient is None:
-        return None
-    none = Streams([], "none", start.device, start.dtype)
-    written = WrittenOut(potential, gradient, place, problem.batch(problem.train), none)
-    found, expected = State.at(written, start), State.at(potential, start)
+    written = WrittenOut.of(problem, potential, start)
+    if written is None:
+        return potential
+    problem, start = exact(problem), start.double()
+    again = WrittenOut.of(problem, potential, start) or potential
+    found, expected = (State.at(way, start) for way in (again, potential_of(problem)))
     close = agrees((found.potential, found.gradient), (expected.potential, expected.gradient))
-    return written if close else None
+    return written if close else potential
 
 
 def _apart(found: Tensor, expected: Tensor) -> float:

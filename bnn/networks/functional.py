@@ -139,6 +139,14 @@ class Functional:
         """Return the network itself, which is the same for all replicas."""
         return self
 
+    def double(self) -> Functional:
+        """Return the same network in float64."""
+        exact = copy.copy(self)
+        exact.network, exact._module = (
+            copy.deepcopy(module).double() for module in (self.network, self._module)
+        )
+        return exact
+
     def _start(self, seed: int) -> Tensor:
         with seeded(seed, "initial weights"):
             network = copy.deepcopy(self.network).to("cpu")

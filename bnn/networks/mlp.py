@@ -68,17 +68,23 @@ class MLP(nn.Module):
         Returns:
             `[replicas, draws, points, outputs]`.
         """
-        h = x.flatten(2)[:, None]
+        replicas, draws = weights["layers.0.bias"].shape[:2]
+        # Rows are the last axis, [networks, units, rows]: then the first layers of all draws, which
+        # read the same rows, are one product per replica, and nothing is copied on the way.
+        h = x.flatten(2).mT
         if "input" in masks:
-            h = h * masks["input"]
+            h = (h[:, None] * masks["input"].mT).flatten(0, 1)
         last = len(self.layers) - 1
         for i in range(last + 1):
-            h = _affine(h, weights[f"layers.{i}.weight"], weights[f"layers.{i}.bias"])
+            weight, bias = weights[f"layers.{i}.weight"], weights[f"layers.{i}.bias"]
+            weight = weight.reshape(len(h), -1, weight.shape[-1])
+            h = torch.baddbmm(bias.reshape(len(h), -1, 1), weight, h)
+            h = h.reshape(replicas * draws, -1, h.shape[-1])
             if i < last:
                 h = self._activate(h)
                 if f"hidden.{i}" in masks:
-                    h = h * masks[f"hidden.{i}"]
-        return h
+                    h = h * masks[f"hidden.{i}"].flatten(0, 1).mT
+        return h.mT.unflatten(0, (replicas, draws))
 
     def extra_repr(self) -> str:
         """Name the activation, which has no module of its own."""
@@ -93,15 +99,3 @@ def _check_widths(inputs: int, hidden: Sequence[int], outputs: int) -> None:
             f"MLP({inputs!r}, {hidden!r}, {outputs!r})",
             "For one hidden layer of 50 units write [50].",
         )
-
-
-def _affine(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return h W' + b for `h [replicas, draws or 1, points, in]`, `weight [.., .., out, in]`."""
-    replicas, draws, out, _ = weight.shape
-    if h.shape[1] == 1 < draws:
-        # All draws see the same rows: one product per replica, and the rows are not copied.
-        return torch.einsum("rni,rsoi->rsno", h[:, 0], weight) + bias[:, :, None]
-    product = torch.baddbmm(
-        bias.reshape(replicas * draws, 1, out), h.flatten(0, 1), weight.flatten(0, 1).mT
-    )
-    return product.unflatten(0, (replicas, draws))
