@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pyro
@@ -15,7 +16,15 @@ from scipy import integrate, stats
 from bnn.errors import InputError
 from bnn.seeds import seeded
 from bnn.statistics import Difference, generalise, paired_difference
-from bnn.statistics.hierarchical import Hierarchy, constrained, model, posterior, potential
+from bnn.statistics.hierarchical import (
+    Draws,
+    Generalisation,
+    Hierarchy,
+    constrained,
+    model,
+    posterior,
+    potential,
+)
 
 ROPE = 0.01
 
@@ -115,9 +124,10 @@ def by_quadrature(found: list[Difference], rope: float) -> tuple[list[float], li
     x, e, f = (part[0].numpy() for part in (h.estimate, h.error, h.freedom))
     a, b = h.centre.item(), h.unit.item()
     u = (np.arange(80) + 0.5) / 80
-    m = np.linspace(-6 * b, 6 * b, 121)[:, None]
+    edges = np.arange(-60, 61) * rope / 3  # the region ends at edges of cells
+    m = (edges[1:, None] + edges[:-1, None]) / 2
     average, following, total = np.zeros(3), np.zeros(3), 0.0
-    for log_v in np.linspace(-2.5, 1.6, 9):
+    for log_v in np.linspace(-4, 1.6, 13):
         v = 20 * math.exp(log_v)
         for log_s in np.linspace(-6, 4, 31):
             s = b * math.exp(log_s)
@@ -140,8 +150,8 @@ def by_quadrature(found: list[Difference], rope: float) -> tuple[list[float], li
 def test_probabilities_are_those_of_quadrature() -> None:
     """To 0.02: five standard errors of 2,000 independent draws at one half, and the lattice's."""
     found = [shown(-0.12, 0.05, 4.0), shown(-0.02, 0.02), shown(0.03, 0.04, 9.0)]
-    (told,) = generalise([found], 0.0305)  # between two points of the lattice
-    average, following = by_quadrature(found, 0.0305)
+    (told,) = generalise([found], 0.03)
+    average, following = by_quadrature(found, 0.03)
     for regions, expected in ((told.on_average, average), (told.on_next, following)):
         assert regions.below == pytest.approx(expected[0], abs=0.02)
         assert regions.above == pytest.approx(expected[2], abs=0.02)
@@ -170,51 +180,52 @@ def test_many_like_data_sets_give_their_t_interval() -> None:
     assert told.next_high - told.next_low > 3 * (told.high - told.low)
 
 
-def test_a_method_is_equivalent_to_itself() -> None:
-    (told,) = generalise([[shown(0.0, 0.0)] * 5], ROPE)
-    assert told.on_average.within == 1.0
-    assert told.on_next.within > 0.999
-    assert abs(told.mean) < 1e-4
+def test_sure_differences_unsure_ones_and_none() -> None:
+    rows = [[shown(-0.2, 0.005)] * 8, [shown(-0.2, 0.4)] * 8, [shown(0.0, 0.0)] * 8]
+    sure, unsure, same = generalise(rows, ROPE)
+    assert sure.on_next.below > 0.97
+    assert sure.next_high < 0
+    assert 0.6 < unsure.on_next.below < 0.95
+    assert same.on_average.within == 1.0
+    assert same.on_next.within > 0.999
+    assert abs(same.mean) < 1e-4
 
 
-def test_the_same_difference_everywhere_is_a_difference_on_the_next() -> None:
-    (told,) = generalise([[shown(-0.2, 0.005)] * 8], ROPE)
-    assert told.on_next.below > 0.97
-    assert told.next_high < 0
-    (unsure,) = generalise([[shown(-0.2, 0.4)] * 8], ROPE)
-    assert unsure.on_next.below < 0.9
+@cache
+def five() -> Generalisation:
+    return generalise([FIVE], ROPE)[0]
 
 
 def test_the_unit_of_the_score_does_not_matter() -> None:
     bits = [replace(d, estimate=d.estimate * 7, error=d.error * 7) for d in FIVE]
-    one, other = generalise([FIVE], ROPE)[0], generalise([bits], 7 * ROPE)[0]
-    assert other.on_next.below == pytest.approx(one.on_next.below, abs=1e-6)
-    assert other.mean == pytest.approx(7 * one.mean, rel=1e-6)
+    (found,) = generalise([bits], 7 * ROPE)
+    assert found.on_next.below == pytest.approx(five().on_next.below, abs=1e-6)
+    assert found.mean == pytest.approx(7 * five().mean, rel=1e-6)
 
 
 def test_a_comparison_does_not_depend_on_what_stands_beside_it() -> None:
-    turned = [replace(d, estimate=-d.estimate) for d in FIVE]
-    alone, beside = generalise([FIVE], ROPE)[0], generalise([turned, FIVE], ROPE)[1]
-    assert beside.on_next.below == pytest.approx(alone.on_next.below, abs=1e-9)
-    assert beside.mean == pytest.approx(alone.mean, abs=1e-9)
-    assert generalise([FIVE], ROPE)[0] == alone
-
-
-def test_probabilities_add_up_and_nothing_global_is_left() -> None:
     state = torch.get_rng_state()
-    (told,) = generalise([FIVE], ROPE)
-    for regions in (told.on_average, told.on_next):
-        assert regions.below + regions.within + regions.above == pytest.approx(1.0, abs=1e-12)
+    turned = [replace(d, estimate=-d.estimate) for d in FIVE]
+    beside = generalise([turned, FIVE], ROPE)[1]
+    assert beside.on_next.below == pytest.approx(five().on_next.below, abs=1e-9)
+    assert beside.mean == pytest.approx(five().mean, abs=1e-9)
     assert torch.equal(torch.get_rng_state(), state)
     assert not pyro.get_param_store().keys()
-    assert (told.datasets, told.rope, told.level) == (5, ROPE, 0.95)
+
+
+def test_probabilities_add_up() -> None:
+    for regions in (five().on_average, five().on_next):
+        assert regions.below + regions.within + regions.above == pytest.approx(1.0, abs=1e-12)
+    assert (five().datasets, five().rope, five().level) == (5, ROPE, 0.95)
+    assert five().next_low < five().low < five().mean < five().high < five().next_high
 
 
 # Simulations from the Pyro program
 
 
-def worlds(count: int, datasets: int) -> tuple[Hierarchy, dict[str, torch.Tensor]]:
-    """Draw everything from the Pyro program, and hide all but the estimates."""
+@cache
+def worlds(count: int = 150, datasets: int = 4) -> tuple[dict[str, torch.Tensor], Draws]:
+    """Draw everything from the Pyro program, and the posteriors that see the estimates only."""
     ones = torch.ones(count, datasets, dtype=torch.float64)
     freedom = torch.tensor([2.0, 4.0, 9.0, 19.0] * datasets, dtype=torch.float64)[:datasets]
     blank = Hierarchy(0 * ones, 0.7 * ones, freedom * ones, 2 * ones[:, :1], ones[:, :1])
@@ -222,13 +233,13 @@ def worlds(count: int, datasets: int) -> tuple[Hierarchy, dict[str, torch.Tensor
         trace = poutine.trace(poutine.uncondition(model)).get_trace(blank, (count,))
     names = ("mean", "spread", "tails", "difference", "estimate")
     drawn = {name: trace.nodes[name]["value"] for name in names}
-    return replace(blank, estimate=drawn["estimate"]), drawn
+    seen = replace(blank, estimate=drawn["estimate"])
+    return drawn, posterior(seen, warmup=150, samples=60)
 
 
 def test_posteriors_are_calibrated_on_data_from_the_model() -> None:
     """Ranks of truths are uniform; each of four tests fails by chance once in 1,000 times."""
-    hierarchy, truth = worlds(150, 4)
-    draws = posterior(hierarchy, warmup=150, samples=60)
+    truth, draws = worlds()
     for name in ("mean", "spread", "tails", "difference"):
         rank = (getattr(draws, name) < truth[name][:, None]).double().mean(1)[:, 0]
         assert stats.kstest(rank.numpy(), "uniform").pvalue > 0.001
@@ -236,8 +247,7 @@ def test_posteriors_are_calibrated_on_data_from_the_model() -> None:
 
 def test_the_probability_on_a_next_data_set_is_how_often_it_happens() -> None:
     """A sum of independent outcomes less their probabilities; 3.5 errors once in 2,000 times."""
-    hierarchy, truth = worlds(150, 4)
-    draws = posterior(hierarchy, warmup=150, samples=60)
+    truth, draws = worlds()
     rng, rope = np.random.default_rng(5), 0.5
     shape = [truth[name][:, 0].numpy() for name in ("tails", "mean", "spread")]
     following = stats.t.rvs(*shape, random_state=rng)

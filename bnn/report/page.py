@@ -22,7 +22,7 @@ from markupsafe import Markup
 
 from bnn.errors import InputError
 from bnn.plots.style import visible
-from bnn.report import facts, figures, sections, tables
+from bnn.report import facts, figures, generality, sections, tables
 from bnn.report.group import Lookup, groups, light
 from bnn.report.headline import headline
 from bnn.report.words import short
@@ -55,15 +55,17 @@ def render(
     ordered = sorted(runs, key=lambda r: (r.dataset, r.design, r.method, r.split, r.seed, r.key))
     runs, found = _opened(ordered, arrays)
     parts = list(groups(runs, baseline, lambda run: found[run.key]))
+    over = generality.overall(parts)
     told = [str(run.provenance["note"]) for run in runs if run.provenance.get("note")]
     style, script = (own(name) for name in ("style.css", "script.js"))
     return template("template.html").render(
         title=short(title),
         question=question,
-        headline=headline(runs, parts),
+        headline=[*(generality.sentences(over) if over else ()), *headline(runs, parts)],
         methods={m: part.labels[m] for part in parts for m in part.methods},
         sections=[
             *first,
+            *([generality.section(over, "over")] if over else []),
             *(sections.section(group, f"data-{n}", parts) for n, group in enumerate(parts, 1)),
         ],
         unfinished=tables.unfinished(runs),

@@ -58,6 +58,11 @@ def probability(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
+def chance(p: float) -> str:
+    """Return a probability to two decimals; one that was drawn is known no better."""
+    return "< 0.01" if p < 0.01 else "> 0.99" if p > 0.99 else f"{p:.2f}"
+
+
 def multiple(ratio: float) -> str:
     """Return a ratio as '5.0 ×'."""
     return f"{number(ratio, 2)} ×"
