@@ -4,13 +4,24 @@ Hamiltonian Monte Carlo is the reference: what the others would show if they wer
 each, for these are pictures; the numbers beside them are of one split.
 """
 
-from bnn import METHODS, MLP, Study, priors
+from bnn import HMC, METHODS, MLP, NUTS, Flow, FullRank, Laplace, LowRank, MeanField, Study, Training
 from bnn.data import Dataset, sine, two_moons
+
+long = Training(epochs=0, steps=20_000, decay=True)
+patient = (
+    MeanField(training=long),
+    LowRank(training=long),
+    FullRank(training=long),
+    Flow(training=long),
+    Laplace("full"),
+    HMC(chains=4, warmup=500, samples=250, thin=2),
+    NUTS(chains=2, warmup=150, samples=150, max_depth=7),
+)
 
 
 def network(data: Dataset) -> MLP:
-    """Two hidden layers of 20 units; for the sine, with a mean and a noise scale."""
-    return MLP(data.x.shape[1], [20, 20], 2, "tanh")
+    """One hidden layer of 20 units; for the sine, with a mean and a noise scale."""
+    return MLP(data.x.shape[1], [20], 2, "tanh")
 
 
 study = Study(
@@ -18,8 +29,7 @@ study = Study(
     question="What does every way to a posterior look like, beside Hamiltonian Monte Carlo?",
     datasets={"two_moons": two_moons, "sine": sine},
     network=network,
-    methods=METHODS,
-    prior=priors.Normal(1.0),
+    methods=[{m.name: m for m in (*METHODS, *patient)}[method.name] for method in METHODS],
     seeds=1,
 )
 
