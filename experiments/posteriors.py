@@ -4,8 +4,9 @@ Hamiltonian Monte Carlo is the reference: what the others would show if they wer
 each, for these are pictures; the numbers beside them are of one split.
 """
 
-from bnn import HMC, METHODS, MLP, NUTS, Flow, FullRank, Laplace, LowRank, MeanField, Study, Training
+from bnn import METHODS, MLP, Study, Training
 from bnn.data import Dataset, sine, two_moons
+from bnn.methods import HMC, NUTS, Flow, FullRank, Laplace, LowRank, MeanField
 
 long = Training(epochs=0, steps=20_000, decay=True)
 patient = (
