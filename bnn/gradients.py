@@ -30,7 +30,8 @@ Gradient = Callable[[Tensor, Tensor, Streams], tuple[Tensor, Tensor]]
 # None where it is not written out.
 WriteOut = Callable[[Problem, int, Tensor], Gradient | None]
 
-Masks = Callable[[Streams], Mapping[str, Tensor]]
+# (noise, rows of a batch) -> factors on hidden units, `[replicas, 1, rows, units]` by site.
+Masks = Callable[[Streams, int], Mapping[str, Tensor]]
 
 
 def exact(problem: Problem) -> Problem:
@@ -64,7 +65,7 @@ def of_joint(
     """Write out the same less log p(w) / N, under a Normal prior.
 
     Arguments:
-        masks: draws factors on hidden units, `[replicas, 1, rows, units]` each.
+        masks: draws factors on hidden units, anew for every batch.
     """
     prior = normal_moments(problem.prior_distribution())
     if prior is None or not recognised(problem):
@@ -76,7 +77,7 @@ def of_joint(
 
     def gradient(x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
         networks.see(x, y)
-        losses, slope = networks(NO_MASKS if masks is None else masks(noise))
+        losses, slope = networks(NO_MASKS if masks is None else masks(noise, rows))
         torch.sub(weights, mean, out=away)
         torch.mul(away, decay, out=pull)
         squares = torch.linalg.vecdot(away, pull)

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from bnn.errors import InputError, choose
 from bnn.gradients import WriteOut
-from bnn.optimise import Loss, Progress, Training, silent, train
+from bnn.optimise import Loss, Progress, Training, difference, silent, train
 from bnn.posterior import Family as Networks
 from bnn.posterior import Masks, Posterior
 from bnn.predictive import log_mean_exp
@@ -364,7 +364,7 @@ def trusted(
             _value_and_gradient(partial(elbo, family, problem), parameters, noise, x, y, kl_weight)
             for elbo in (fast_negative_elbo, pyro_negative_elbo)
         )
-    worst = max(_difference(a, b) for a, b in zip(found, expected, strict=True))
+    worst = max(difference(a, b) for a, b in zip(found, expected, strict=True))
     tolerance = TOLERANCE if parameters.dtype == torch.float64 else SINGLE_TOLERANCE
     if worst <= tolerance:
         return fast_negative_elbo
@@ -374,15 +374,6 @@ def trusted(
         stacklevel=2,
     )
     return pyro_negative_elbo
-
-
-def _difference(found: Tensor, expected: Tensor) -> float:
-    """Return the worst relative difference over replicas; one that is lost in both counts as 0."""
-    found, expected = (part.reshape(len(part), -1) for part in (found, expected))
-    gap = (found - expected).abs().amax(1) / expected.abs().amax(1)
-    lost, lost_too = (~part.isfinite().all(1) for part in (found, expected))
-    gap = torch.where(lost | lost_too, torch.where(lost == lost_too, 0.0, torch.inf), gap)
-    return gap.max().item()
 
 
 def _value_and_gradient(

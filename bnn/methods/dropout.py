@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Self
 
 from torch import Size, Tensor, nn
 
 from bnn.errors import InputError
+from bnn.gradients import of_joint
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.optimise import Progress, Training, silent, train
@@ -52,7 +54,7 @@ class MCDropout:
 
     def thorough(self) -> Self:
         """Return settings for a few weights: inputs are dropped, for there are no hidden units."""
-        training = Training(epochs=6000, learning_rate=0.02, decay=True, average=0.5)
+        training = Training(epochs=2000, learning_rate=0.03, decay=True, average=0.5)
         return replace(self, rate=0.0, input_rate=0.1, training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
@@ -77,6 +79,8 @@ class MCDropout:
             negative_log_joint,
             negative_log_likelihood,
             progress,
+            # masks on inputs are left to autograd
+            write_out=None if "input" in masks.rates else partial(of_joint, masks=masks.of_rows),
         )
         return Posterior(problem, DroppedUnits(fit.parameters, masks), seeds, fit)
 
@@ -151,6 +155,10 @@ class UnitMasks:
         uniform = streams.uniform(draws, *points, sum(self.sizes))
         parts = zip(self.shapes.items(), uniform.split(self.sizes, dim=-1), strict=True)
         return {site: self._mask(self.rates[site], part, shape) for (site, shape), part in parts}
+
+    def of_rows(self, streams: Streams, rows: int) -> Masks:
+        """Return masks for each row of a batch, `[replicas, 1, rows, *units]`."""
+        return self.draw(streams, 1, rows)
 
     @staticmethod
     def _mask(rate: float | Tensor, uniform: Tensor, shape: Size) -> Tensor:

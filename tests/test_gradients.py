@@ -1,0 +1,200 @@
+"""Gradients written out against autograd's: losses, priors, ELBOs, potentials, and predictions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from small import apart, normal, quick, real_targets, relative, table, two_classes
+from torch import Tensor
+
+from bnn import backpropagation, gradients
+from bnn.backpropagation import Backpropagation, Forward, recognised
+from bnn.likelihoods import (
+    Bernoulli,
+    Categorical,
+    FixedNoise,
+    InputNoise,
+    LearnedNoise,
+    Likelihood,
+    Normal,
+    SoftLabels,
+)
+from bnn.methods import MAP, MLE, MCDropout, MeanField, Method
+from bnn.methods.maximum_likelihood import negative_log_likelihood
+from bnn.methods.maximum_posterior import negative_log_joint
+from bnn.methods.mean_field import FactorisedNormal
+from bnn.networks import MLP
+from bnn.priors import Laplace
+from bnn.priors import Normal as NormalPrior
+from bnn.problem import Problem
+from bnn.seeds import Streams
+from bnn.variational import fast_negative_elbo
+
+LIKELIHOODS: dict[str, Likelihood] = {
+    "categorical": Categorical(),
+    "bernoulli": Bernoulli(),
+    "soft labels": SoftLabels(),
+    "counts": SoftLabels(counts=True),
+    "fixed noise": Normal(FixedNoise(2.0)),
+    "learned noise": Normal(LearnedNoise()),
+}
+METHODS = (MLE(), MAP(), MeanField())
+ROWS, REPLICAS = 30, 3
+
+
+def posed(
+    case: str, hidden: list[int], activation: str = "relu", dtype: torch.dtype = torch.float64
+) -> Problem:
+    likelihood = LIKELIHOODS[case]
+    if isinstance(likelihood, SoftLabels):
+        shares = normal(ROWS, 2, seed=1).softmax(-1)
+        data = table(normal(ROWS, 3), shares, classes=2, replicas=REPLICAS)
+    else:
+        make = real_targets if likelihood.task == "regression" else two_classes
+        data = make(ROWS, replicas=REPLICAS)
+    network = MLP(3, hidden, likelihood.width(2), activation).to(dtype)
+    return Problem.of(data, network, NormalPrior(0.7, fan_in=True), likelihood)
+
+
+def autograd(loss: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    at = at.detach().clone().requires_grad_()
+    losses = loss(at)
+    return losses.detach(), torch.autograd.grad(losses.sum(), at)[0]
+
+
+def close(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], tolerance: float) -> bool:
+    return all(relative(a, b) < tolerance for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("hidden", [[], [5], [20, 7]])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("case", LIKELIHOODS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 5e-6)])
+def test_losses_and_gradients_are_autograds(
+    dtype: torch.dtype, tolerance: float, case: str, activation: str, hidden: list[int]
+) -> None:
+    problem = posed(case, hidden, activation, dtype)
+    weights = normal(REPLICAS, 2, problem.layout.size).to(dtype)
+    networks = Backpropagation(problem, ROWS, weights)
+    x, y = problem.batch(problem.train)
+    networks.see(x, y)
+    masks = {
+        f"hidden.{i}": 1.3 * (normal(REPLICAS, 2, ROWS, units, seed=i) > 0).to(dtype)
+        for i, units in enumerate(hidden)
+    }
+    for units in ({}, masks):
+        expected = autograd(lambda w, units=units: problem.loss(w, x, y, units), weights)
+        assert close(networks(units), expected, tolerance)
+
+
+def test_weights_and_rows_are_read_anew_at_every_call() -> None:
+    problem = posed("learned noise", [6])
+    weights = normal(REPLICAS, problem.layout.size)
+    networks = Backpropagation(problem, 10, weights)
+    x, y = problem.batch(problem.train)
+    for batch in (slice(0, 10), slice(10, 20)):
+        networks.see(x[:, batch], y[:, batch])
+        weights.mul_(0.9)
+        expected = autograd(
+            lambda w, b=batch: problem.loss(w[:, None], x[:, b], y[:, b])[:, 0], weights
+        )
+        assert close(networks(), expected, 1e-12)
+
+
+STREAMS = (range(REPLICAS), "a test", torch.device("cpu"), torch.float64)
+
+
+@pytest.mark.parametrize("case", LIKELIHOODS)
+def test_objectives_of_points_are_those_of_the_methods(case: str) -> None:
+    problem = posed(case, [5])
+    weights, none = normal(REPLICAS, problem.layout.size), Streams(*STREAMS)
+    x, y = (part[:, :10] for part in problem.batch(problem.train))
+    pairs = (
+        (gradients.of_likelihood, negative_log_likelihood),
+        (gradients.of_joint, negative_log_joint),
+    )
+    for write_out, loss in pairs:
+        gradient = write_out(problem, 10, weights)
+        assert gradient is not None
+        expected = autograd(lambda w, loss=loss: loss(problem, w, x, y, none), weights)
+        assert close(gradient(x, y, none), expected, 1e-12)
+
+
+@pytest.mark.parametrize(("draws", "kl_weight"), [(1, 1.0), (3, 0.25)])
+@pytest.mark.parametrize("case", LIKELIHOODS)
+def test_the_elbo_is_that_of_the_guide(case: str, draws: int, kl_weight: float) -> None:
+    problem = posed(case, [5])
+    loc, log_scale = normal(2, REPLICAS, problem.layout.size)
+    phi = torch.stack([loc, -1.5 + 0.3 * log_scale], dim=1)
+    x, y = (part[:, :10] for part in problem.batch(problem.train))
+    gradient = gradients.of_elbo(problem, 10, phi, draws, kl_weight)
+    assert gradient is not None
+    eps = Streams(*STREAMS).normal(draws, problem.layout.size)
+
+    def loss(phi: Tensor) -> Tensor:
+        return fast_negative_elbo(FactorisedNormal, problem, phi, eps, x, y, kl_weight)
+
+    assert close(gradient(x, y, Streams(*STREAMS)), autograd(loss, phi), 1e-12)
+
+
+@pytest.mark.parametrize("method", [*METHODS, MCDropout()], ids=lambda m: m.name)
+@pytest.mark.parametrize("case", ["categorical", "learned noise"])
+def test_a_fit_goes_where_autograd_goes(
+    method: Method, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = posed(case, [5], "tanh")
+    method = quick(method, epochs=10, batch_size=10)
+    found = method.fit(problem, range(REPLICAS)).fit
+    monkeypatch.setattr(gradients, "recognised", lambda problem: False)
+    expected = method.fit(problem, range(REPLICAS)).fit
+    assert apart(found.parameters, expected.parameters) < 1e-10
+    assert found.curves[0].train == pytest.approx(expected.curves[0].train, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+def test_a_gradient_that_is_wrong_is_not_used(
+    method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = posed("categorical", [5])
+    method = quick(method, epochs=3, batch_size=10)
+    with monkeypatch.context() as patched:
+        patched.setattr(gradients, "recognised", lambda problem: False)
+        expected = method.fit(problem, range(REPLICAS)).fit.parameters
+    right = backpropagation.ACTIVATIONS["relu"]
+    wrong = right._replace(pull=lambda h, slope: right.pull(h, slope).mul_(1 + 1e-6))
+    monkeypatch.setitem(backpropagation.ACTIVATIONS, "relu", wrong)
+    with pytest.warns(UserWarning, match="written out differs from autograd's by"):
+        found = method.fit(problem, range(REPLICAS)).fit.parameters
+    assert torch.equal(found, expected)
+
+
+def test_what_is_not_known_is_left_to_autograd() -> None:
+    problem = posed("fixed noise", [5])
+    assert recognised(problem)
+    for likelihood in (Normal(InputNoise()), type("Mine", (Categorical,), {})()):
+        assert not recognised(replace(problem, likelihood=likelihood))
+    subclass = type("Mine", (MLP,), {})(3, [5], 1)
+    for network in (MLP(3, [5], 1, "silu"), subclass, torch.nn.Linear(3, 1)):
+        assert not recognised(Problem.of(real_targets(), network.double()))
+    start = normal(1, problem.layout.size)
+    heavy = replace(problem.take([0]), prior=Laplace(1.0))
+    assert gradients.of_joint(heavy, 10, start) is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick(MAP(), epochs=1).fit(heavy, [0])
+
+
+@pytest.mark.parametrize("draws", [1, 4])
+@pytest.mark.parametrize("hidden", [[], [6], [20, 7]])
+def test_outputs_in_buffers_are_the_networks(hidden: list[int], draws: int) -> None:
+    problem = posed("categorical", hidden, "tanh")
+    weights = normal(REPLICAS, draws, problem.layout.size)
+    x, _ = problem.batch(problem.train)
+    forward = Forward(problem.network, ROWS, weights)
+    forward.see(x)
+    expected = problem.outputs(weights, x).flatten(0, 1).mT
+    assert apart(forward.outputs(), expected) < 1e-13
