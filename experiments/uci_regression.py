@@ -27,6 +27,7 @@ from bnn import (
     Study,
     Training,
     Under,
+    Validated,
     likelihoods,
     priors,
 )
@@ -41,6 +42,7 @@ from bnn.study import Look
 SETS = ("boston", "concrete", "energy", "kin8nm", "naval", "power", "wine", "yacht")
 SMALL = ("boston", "concrete", "energy", "wine", "yacht")
 FIXED = Training(epochs=200, steps=4000, decay=True)
+SHORT = Training(epochs=40, batch_size=100)  # as of the ensembles of 2017
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ PUBLISHED = {
     "mc_dropout_2016_long": partial(as_of_2016, epochs=4000, rows=128),
     "ensemble_2017": partial(as_of_2017, epochs=40),
 }
-OURS = {"mle_input_noise": two_outputs}
+OURS = {"mle_input_noise": two_outputs, "ensemble_validated": two_outputs}
 LONG = ("mc_dropout_2016_long", "hmc")  # on the small sets only
 
 
@@ -145,6 +147,7 @@ def pose(batch: Batch) -> Batch | None:
     if name in LONG and batch.dataset not in SMALL:
         return None
     family = "published" if name in PUBLISHED else "fixed"
+    family = "validated" if isinstance(batch.method, Validated) else family
     batch = replace(batch, provenance={**batch.provenance, "family": family})
     return {**PUBLISHED, **OURS}.get(name, lambda batch: batch)(batch)
 
@@ -152,11 +155,33 @@ def pose(batch: Batch) -> Batch | None:
 def findings(runs: Sequence[Run], arrays: Lookup, table: Path) -> Section:
     """The results beside the published ones; they are kept in a table too."""
     found = reproduction.results(runs, {run.key: arrays(run) for run in runs})
+    found += reproduction.picked(found, BAYESIAN)
     reproduction.write_csv(table, found)
-    return reproduction.section(found, published.REGRESSION)
+    return reproduction.section(found, published.REGRESSION, rival="ensemble_2017")
 
 
 NORMAL = priors.Normal(1.0)
+
+# Of at most six candidates each split chooses by the last fifth of its training rows.
+VALIDATED = (
+    Validated(
+        tuple(
+            DeepEnsemble(5, MLE(Training(epochs, batch_size=100, decay=decay)))
+            for epochs in (40, 120, 400)
+            for decay in (False, True)
+        )
+    ),
+    Validated(
+        tuple(
+            Under(MAP(FIXED), priors.Normal(scale), f"{scale}", f"prior {scale}")
+            for scale in (0.1, 0.2, 0.5, 1.0)
+        )
+    ),
+    Validated(tuple(MCDropout(rate, training=FIXED) for rate in (0.005, 0.02, 0.05, 0.1))),
+    Validated(tuple(SWAG(learning_rate=rate) for rate in (1e-6, 1e-5, 1e-4, 1e-3))),
+    Validated((Laplace("full"),)),
+)
+BAYESIAN = ("mc_dropout_validated", "swag_validated", "laplace_validated")
 
 study = Study(
     name=Path(__file__).stem,
@@ -164,18 +189,19 @@ study = Study(
     datasets={name: partial(uci.regression, name) for name in SETS},
     network=network,
     methods=(
-        MLE(FIXED),
-        Under(MLE(FIXED), NORMAL, "input_noise", "noise by input"),
+        MLE(SHORT),
+        Under(MLE(SHORT), NORMAL, "input_noise", "noise by input"),
         MAP(FIXED),
         Under(MCDropout(), NORMAL, "2016", "protocol of 2016"),
         Under(MCDropout(), NORMAL, "2016_long", "protocol of 2016, 4000 epochs"),
         Under(DeepEnsemble(), NORMAL, "2017", "protocol of 2017"),
-        MeanField(),
+        MeanField(estimator="local"),
         LowRank(),
         Laplace("full"),
         SWAG(),
         SGHMC(),
         HMC(),
+        *VALIDATED,
     ),
     prior=NORMAL,
     draws=500,

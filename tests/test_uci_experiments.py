@@ -29,6 +29,8 @@ from bnn.report.reproduction import (
     judge,
     mean_of,
     moment_matched,
+    paired,
+    picked,
     section,
     to_csv,
     verdict,
@@ -116,6 +118,26 @@ def test_a_split_that_is_not_finite_is_not_hidden() -> None:
     assert (found.mean, found.error) == (-math.inf, None)
 
 
+def test_the_best_is_picked_by_validation_and_not_by_test() -> None:
+    def of(method: str, split: int, test: float, validation: float) -> Result:
+        return replace(result(split, test, method=method), validation=validation)
+
+    found = [
+        *(of("a", 0, -9.0, -1.0), of("b", 0, -1.0, -2.0)),  # a validates better, and tests worse
+        *(of("a", 1, -1.0, -3.0), of("b", 1, -2.0, -2.0)),
+        *(of("a", 2, -1.0, -3.0), of("b", 2, -2.0, math.nan)),  # b did not finish
+        *(of("rival", 0, -8.0, math.nan), of("rival", 1, -5.0, math.nan)),
+    ]
+    best = picked(found, ("a", "b"))
+    assert [(one.split, one.log_likelihood) for one in best] == [(0, -9.0), (1, -2.0)]
+    assert {(one.method, one.family) for one in best} == {("picked", "validated")}
+    (gap,) = paired(found + best, "picked", "rival", "log_likelihood").values()
+    assert (gap.mean, gap.splits) == (1.0, 2)  # of -1 and 3: sd sqrt(8), over sqrt(2)
+    assert gap.error == pytest.approx(2.0)
+    told = section(found + best, {}, rival="rival").parts[-1].tables[0]
+    assert [cell.text for cell in told.rows[-1].cells] == ["1.0 ± 2.0"]
+
+
 def test_moment_matched_by_hand() -> None:
     # Normal(1, 3^2 + 4^2) at 6: -log(5) - log(2 pi) / 2 - (5 / 5)^2 / 2; and at its mean, sd 1
     arrays = {"y": [6.0, 2.0], "mean": [1.0, 2.0], "noise_sd": [3.0, 1.0], "weight_sd": [4.0, 0.0]}
@@ -141,7 +163,9 @@ def test_every_published_row_has_a_source_and_says_what_its_errors_are() -> None
 
 def test_results_survive_their_table() -> None:
     found = [result(0, -2.34567), result(1, math.inf, label="It, “twice”")]
+    found = [replace(one, validation=-2.5) for one in found]
     assert from_csv(to_csv(found)) == found
+    assert math.isnan(from_csv(to_csv([result(0, 1.0)]))[0].validation)
 
 
 def test_the_section_names_families_sources_and_verdicts() -> None:
@@ -215,6 +239,20 @@ def test_replicas_of_different_choices_stand_in_their_order() -> None:
     other = MCDropout(0.0, 0.1, low.training).fit(problem.take([1]), [4])
     with pytest.raises(InputError, match="one kind"):
         joined([other, parts[1]], [1, 0, 2], seeds, problem)
+
+
+def test_a_problem_with_validation_rows_may_choose_on_them() -> None:
+    good, bad = MAP(Training(epochs=100, learning_rate=0.02)), MAP(Training(epochs=1))
+    problem = Problem.of(real_targets(replicas=2, held_out=10), MLP(3, [5], 1).double())
+    found = Validated((bad, good), share=None).fit(problem, range(2))
+    plain = good.fit(problem, range(2))
+    assert torch.equal(found.fit.parameters, plain.fit.parameters)
+    y, x = problem.validation.y, problem.validation.x
+    expected = predict(plain, x).log_prob(y).mean(1).tolist()
+    told = [one["validation_log_likelihood"] for one in found.fit.diagnostics]
+    assert told == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(InputError, match="validation rows"):
+        Validated((bad, good), share=None).fit(posed(), range(3))
 
 
 def test_no_test_row_and_no_kept_row_is_in_a_candidate_fit() -> None:

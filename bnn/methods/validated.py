@@ -2,9 +2,10 @@
 
     c* = argmax_c  1/M sum_m log p(y_m | x_m, D', c)
 
-D' is the first part of the training rows and the M rows are the last of them. The chosen candidate
-is then fitted to all training rows. A replica chooses by its own rows, and no test row has a part
-in it. All replicas of a candidate are fitted at once.
+D' is the first part of the training rows and the M rows are the last of them; the chosen candidate
+is then fitted to all training rows. Or the M rows are the problem's own validation rows, and D' all
+that train. A replica chooses by its own rows, and no test row has a part in it. All replicas of a
+candidate are fitted at once.
 """
 
 from __future__ import annotations
@@ -38,14 +39,15 @@ class Validated:
     """
 
     candidates: tuple[Method, ...]  # one method, each time in other settings or `Under` a prior
-    share: float = 0.2  # of the training rows, the last ones, on which to choose
+    share: float | None = 0.2  # of the training rows, the last ones, on which to choose; None: the
+    # problem's validation rows
     draws: int = 100  # networks averaged in a choice, where there is a number to choose
 
     def __post_init__(self) -> None:
         kinds = {type(_bare(candidate)).__name__ for candidate in self.candidates}
-        if len(kinds) != 1 or not 0 < self.share < 1:
+        if len(kinds) != 1 or (self.share is not None and not 0 < self.share < 1):
             raise InputError(
-                "candidates of one method, and a share between 0 and 1",
+                "candidates of one method, and a share between 0 and 1, or None",
                 f"{', '.join(sorted(kinds)) or 'none'}, and share={self.share}",
                 "Compare different methods as such; 0.2 is the custom.",
             )
@@ -75,29 +77,30 @@ class Validated:
         seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
         part, kept = _hold_out(problem, self.share)
-        steps, scores, seconds = len(self.candidates) + 1, [], 0.0
+        fits, scores = len(self.candidates) + (self.share is not None), []
+        tried = []
         for i, candidate in enumerate(self.candidates):
-            tried = candidate.fit(part, seeds, _within(progress, i, steps))
-            scores.append(_log_likelihood(tried, kept, self.draws))
-            seconds += tried.fit.seconds + tried.problem.network.seconds
+            tried.append(candidate.fit(part, seeds, _within(progress, i, fits)))
+            scores.append(_log_likelihood(tried[-1], kept, self.draws))
         found = torch.stack(scores)
         best = found.argmax(0).tolist()
         parts, order = [], list[int]()
         for i, candidate in enumerate(self.candidates):
-            if some := [r for r, chosen in enumerate(best) if chosen == i]:
-                told = _within(progress, steps - 1, steps)
-                own = tuple(seeds[r] for r in some)
+            some = [r for r, chosen in enumerate(best) if chosen == i]
+            order += some
+            if some and self.share is None:
+                parts.append(tried[i].take(some))
+            elif some:
+                own, told = tuple(seeds[r] for r in some), _within(progress, fits - 1, fits)
                 parts.append(candidate.fit(problem.take(some), own, told))
-                order += some
         diagnostics = [
             {"candidate": float(i), "validation_log_likelihood": float(found[i, r])}
             for r, i in enumerate(best)
         ]
         whole = joined(parts, [order.index(r) for r in range(len(seeds))], seeds, problem)
-        fit = replace(
-            whole.fit, seconds=seconds + whole.fit.seconds, diagnostics=tuple(diagnostics)
-        )
-        return replace(whole, fit=fit)
+        spent = sum(one.fit.seconds + one.problem.network.seconds for one in tried)
+        spent += 0.0 if self.share is None else whole.fit.seconds
+        return replace(whole, fit=replace(whole.fit, seconds=spent, diagnostics=tuple(diagnostics)))
 
 
 def _bare(method: Method) -> Method:
@@ -108,11 +111,17 @@ def _within(progress: Progress, step: int, steps: int) -> Progress:
     return lambda share: progress((step + share) / steps)
 
 
-def _hold_out(problem: Problem, share: float) -> tuple[Problem, Rows]:
-    """Return the problem of the first training rows, and the others.
+def _hold_out(problem: Problem, share: float | None) -> tuple[Problem, Rows]:
+    """Return the problem of the rows that train a candidate, and the rows to choose on.
 
     Standardisation stays that of all training rows, so that priors and noise mean the same.
     """
+    if share is None:
+        if not problem.validation.points:
+            raise InputError(
+                "validation rows to choose on", "none", "Keep some, or choose by a share."
+            )
+        return problem, problem.validation
     train, first = problem.train, int((1 - share) * problem.points)
     if not 0 < first < problem.points:
         raise InputError(

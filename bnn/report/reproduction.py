@@ -12,7 +12,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -57,7 +57,8 @@ class Result:
     moment_matched: float
     rmse: float
     seconds: float  # of training, a replica's share
-    caveats: int  # how many sentences must be known with the numbers
+    caveats: int = 0  # how many sentences must be known with the numbers
+    validation: float = math.nan  # log-likelihood of training rows kept back for a choice
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,40 @@ def _result(run: Run, arrays: Arrays) -> Result:
         rmse=run.scores["rmse"].value,
         seconds=run.cost.seconds if run.cost else math.nan,
         caveats=len(run.caveats),
+        validation=run.diagnostics.get("validation_log_likelihood", math.nan),
     )
+
+
+def picked(found: Sequence[Result], methods: Sequence[str]) -> list[Result]:
+    """Return for each set and split the result of the method that validated best.
+
+    Only splits on which all of the methods finished are picked from, and no test score has a part
+    in it.
+
+    Arguments:
+        found: results; those without a validation likelihood do not count.
+        methods: names of those to pick from.
+    """
+    by: dict[tuple[str, int], list[Result]] = {}
+    for result in found:
+        if result.method in methods and math.isfinite(result.validation):
+            by.setdefault((result.dataset, result.split), []).append(result)
+    best = [
+        max(some, key=lambda r: r.validation) for some in by.values() if len(some) == len(methods)
+    ]
+    label = f"The best by validation of {len(methods)} methods"
+    return [replace(result, method="picked", label=label, family="validated") for result in best]
+
+
+def paired(found: Sequence[Result], method: str, rival: str, score: str) -> dict[str, Mean]:
+    """Return by data set how much a method is above a rival, over the splits that both finished."""
+    theirs = {(r.dataset, r.split): getattr(r, score) for r in found if r.method == rival}
+    gaps: dict[str, list[float]] = {}
+    for result in found:
+        if result.method == method and (result.dataset, result.split) in theirs:
+            gap = getattr(result, score) - theirs[result.dataset, result.split]
+            gaps.setdefault(result.dataset, []).append(gap)
+    return {dataset: _mean(values) for dataset, values in gaps.items()}
 
 
 def moment_matched(arrays: Arrays) -> float:
@@ -113,7 +147,10 @@ def moment_matched(arrays: Arrays) -> float:
 
 def mean_of(found: Sequence[Result], score: str) -> Mean:
     """Return the mean of a score over splits."""
-    values = [getattr(result, score) for result in found]
+    return _mean([getattr(result, score) for result in found])
+
+
+def _mean(values: Sequence[float]) -> Mean:
     if not np.isfinite(values).all():
         return Mean(float(np.mean(values)), None, len(values))
     total = summary(values)
@@ -177,14 +214,22 @@ def judge(
     )
 
 
-def section(found: Sequence[Result], published: Mapping[str, Row]) -> Section:
-    """Return the report's section of all families, every verdict in the cell it belongs to."""
+def section(found: Sequence[Result], published: Mapping[str, Row], rival: str = "") -> Section:
+    """Return the report's section of all families, every verdict in the cell it belongs to.
+
+    Arguments:
+        found: all results.
+        published: rows by the names of methods.
+        rival: the method that all others are compared with, split by split; empty: none.
+    """
     parts = [Part("How to read the verdicts", [READING, *_sources(found, published)])]
     for family, title in FAMILIES.items():
         own = [result for result in found if result.family == family]
         if own:
             shown = [_table(own, score, published) for score in SCORES]
             parts.append(Part(title, [MEANING[family]], shown))
+    if any(result.method == rival for result in found):
+        parts.append(Part("Split by split", [PAIRED], [_gaps(found, rival)]))
     sets, methods = ({getattr(r, name) for r in found} for name in ("dataset", "method"))
     summary = f"{len(found)} results: {len(methods)} methods on {len(sets)} data sets."
     return Section("Beside published results", "published", summary, parts)
@@ -212,6 +257,30 @@ MEANING: Mapping[str, str] = {
         " reproduction."
     ),
 }
+
+
+PAIRED = (
+    "Difference in test log-likelihood on the same splits, mean ± sd/√splits. It takes splits for"
+    " independent repetitions, as publications do; the corrected intervals are in the sections of"
+    " the data sets."
+)
+
+
+def _gaps(found: Sequence[Result], rival: str) -> Table:
+    sets = sorted({result.dataset for result in found})
+    labels = {result.method: result.label for result in found}
+    rows = []
+    for method in (name for name in labels if name != rival):
+        gaps = paired(found, method, rival, "log_likelihood")
+        cells = [
+            numeric(with_error(gaps[name].mean, gaps[name].error), gaps[name].mean)
+            if name in gaps
+            else NOTHING
+            for name in sets
+        ]
+        rows.append(TableRow(labels[method], cells, method))
+    columns = [Column(name, "nats, higher is better") for name in sets]
+    return Table(f"Log-likelihood less that of {labels[rival]}", "Method", columns, rows)
 
 
 def _sources(found: Sequence[Result], published: Mapping[str, Row]) -> Iterator[str]:
@@ -265,7 +334,13 @@ def to_csv(found: Iterable[Result]) -> str:
 
 def from_csv(text: str) -> list[Result]:
     """Read what `to_csv` wrote."""
-    kinds = {"split": int, "caveats": int, "seconds": float, **dict.fromkeys(SCORES, float)}
+    kinds = {
+        "split": int,
+        "caveats": int,
+        "seconds": float,
+        "validation": float,
+        **dict.fromkeys(SCORES, float),
+    }
     return [
         Result(**{name: kinds.get(name, str)(value) for name, value in line.items()})
         for line in csv.DictReader(io.StringIO(text))
