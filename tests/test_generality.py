@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from test_report import METHODS, assert_inert, make, render, see
+from test_report import HOSTILE, METHODS, assert_inert, make, render, see
 
 from bnn.report.generality import ROPE, Overall, overall, sentences
 from bnn.report.group import groups
@@ -129,6 +129,18 @@ def test_a_caveat_on_one_data_set_is_told_over_all() -> None:
     assert over is not None
     assert over.labels["mean_field"] == "mean_field †"
     assert over.caveats == ["mean_field †: see the caveat on two."]
+
+
+@pytest.mark.parametrize("name", HOSTILE[:3])
+def test_hostile_names_are_text_over_data_sets_too(name) -> None:
+    runs, stored = study(methods=TWO, seeds=2)
+    rough = [
+        replace(r, dataset=r.dataset + name, method=r.method.replace("mean_field", name))
+        for r in runs
+    ]
+    seen = assert_inert(render(rough, stored, rope=0.2))
+    assert "Over the data sets" in seen.words
+    assert "by more than 0.2 nats per row" in seen.words  # the region that was asked for
 
 
 def test_probabilities_in_words() -> None:

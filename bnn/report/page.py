@@ -39,6 +39,7 @@ def render(
     baseline: str = "mle",
     notes: Sequence[str] = (),
     first: Sequence[sections.Section] = (),
+    rope: float = generality.ROPE,
 ) -> str:
     """Return the report as HTML.
 
@@ -51,11 +52,12 @@ def render(
         baseline: the method that the others are compared with.
         notes: what else a reader must know first, beside what the runs' own provenance notes.
         first: sections of the study's own, before those of the data sets.
+        rope: nats per row; over several data sets, a difference that small is practically none.
     """
     ordered = sorted(runs, key=lambda r: (r.dataset, r.design, r.method, r.split, r.seed, r.key))
     runs, found = _opened(ordered, arrays)
     parts = list(groups(runs, baseline, lambda run: found[run.key]))
-    over = generality.overall(parts)
+    over = generality.overall(parts, rope)
     told = [str(run.provenance["note"]) for run in runs if run.provenance.get("note")]
     style, script = (own(name) for name in ("style.css", "script.js"))
     return template("template.html").render(
