@@ -22,9 +22,10 @@ from bnn.networks import MLP
 from bnn.optimise import Training
 from bnn.posterior import predict
 from bnn.problem import Problem
-from bnn.report.published import REGRESSION, Figure, Row
+from bnn.report.published import REGRESSION, Figure, Row, splits
 from bnn.report.reproduction import (
     Result,
+    agreement,
     from_csv,
     judge,
     mean_of,
@@ -136,6 +137,25 @@ def test_the_best_is_picked_by_validation_and_not_by_test() -> None:
     assert gap.error == pytest.approx(2.0)
     told = section(found + best, {}, rival="rival").parts[-1].tables[0]
     assert [cell.text for cell in told.rows[-1].cells] == ["1.0 ± 2.0"]
+
+
+def test_agreement_with_published_splits_by_hand() -> None:
+    found = [result(split, value) for split, value in enumerate((1.0, 2.0, 6.0))]
+    (told,) = agreement(found, {"it": {"boston": (0.0, 2.0, 4.0), "wine": (0.0,)}, "other": {}})
+    method, dataset, gap, r = told
+    assert (method, dataset, gap.mean) == ("it", "boston", 1.0)  # of 1, 0 and 2
+    assert gap.error == pytest.approx(1 / math.sqrt(3))
+    assert r == pytest.approx(10 / math.sqrt(14 * 8))  # deviations (-2, -1, 3) and (-2, 0, 2)
+    assert list(agreement(found[:2], {"it": {"boston": (0.0, 2.0, 4.0)}})) == []
+
+
+def test_published_splits_are_those_of_their_rows() -> None:
+    for method, sets in splits().items():
+        for name, values in sets.items():
+            figure = REGRESSION[method].log_likelihood[name]
+            assert len(values) == 20
+            assert np.mean(values) == pytest.approx(figure.mean, abs=1e-4)
+            assert np.std(values) / math.sqrt(20) == pytest.approx(figure.error, abs=1e-4)
 
 
 def test_moment_matched_by_hand() -> None:

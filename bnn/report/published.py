@@ -8,9 +8,11 @@ the root of their number. Figures are facts; nothing else of the sources is kept
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Literal
 
 Log = Literal["log_likelihood", "moment_matched"]
@@ -326,3 +328,16 @@ CLASSIFICATION: Mapping[str, Mapping[str, float]] = {
         "satellite": 0.241,
     },
 }
+
+
+def splits() -> dict[str, dict[str, list[float]]]:
+    """Return the published log-likelihoods of the splits 0 to 19, by method and set.
+
+    They stand in the files that the rows of the same names were read in.
+    """
+    text = files("bnn.report").joinpath("published_splits.csv").read_text(encoding="utf-8")
+    found: dict[str, dict[str, list[float]]] = {}
+    for line in csv.DictReader(text.splitlines()):
+        sets = found.setdefault(line["method"], {})
+        sets.setdefault(line["dataset"], []).append(float(line["log_likelihood"]))
+    return found

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from bnn.report.published import Row
+from bnn.report.published import Row, splits
 from bnn.report.sections import Part, Section
 from bnn.report.tables import NOTHING, Cell, Column, Table, numeric
 from bnn.report.tables import Row as TableRow
@@ -228,8 +228,10 @@ def section(found: Sequence[Result], published: Mapping[str, Row], rival: str = 
         if own:
             shown = [_table(own, score, published) for score in SCORES]
             parts.append(Part(title, [MEANING[family]], shown))
+    if beside := _agreement(found):
+        parts.append(Part("Split by split, beside the published splits", [PAIRED], [beside]))
     if any(result.method == rival for result in found):
-        parts.append(Part("Split by split", [PAIRED], [_gaps(found, rival)]))
+        parts.append(Part(f"Split by split, beside {rival}", [PAIRED], [_gaps(found, rival)]))
     sets, methods = ({getattr(r, name) for r in found} for name in ("dataset", "method"))
     summary = f"{len(found)} results: {len(methods)} methods on {len(sets)} data sets."
     return Section("Beside published results", "published", summary, parts)
@@ -257,6 +259,46 @@ MEANING: Mapping[str, str] = {
         " reproduction."
     ),
 }
+
+
+def agreement(
+    found: Sequence[Result], published: Mapping[str, Mapping[str, Sequence[float]]]
+) -> Iterator[tuple[str, str, Mean, float]]:
+    """Yield how far results are from published ones split by split, where all splits are known.
+
+    Arguments:
+        found: all results.
+        published: log-likelihoods of the splits 0, 1, ..., by method and set.
+
+    Returns:
+        method, set, the paired difference, and the correlation over splits.
+    """
+    for method, sets in published.items():
+        for dataset, theirs in sets.items():
+            own = [r for r in found if (r.method, r.dataset) == (method, dataset)]
+            ours = {result.split: result.log_likelihood for result in own}
+            if sorted(ours) == list(range(len(theirs))):
+                values = np.array([ours[split] for split in range(len(theirs))])
+                r = float(np.corrcoef(values, theirs)[0, 1])
+                yield method, dataset, _mean((values - theirs).tolist()), r
+
+
+def _agreement(found: Sequence[Result]) -> Table | None:
+    labels = {result.method: result.label for result in found}
+    rows = [
+        TableRow(
+            f"{labels[method]}, {dataset}",
+            [numeric(with_error(gap.mean, gap.error), gap.mean), numeric(f"{r:.2f}", r)],
+            method,
+        )
+        for method, dataset, gap, r in agreement(found, splits())
+    ]
+    columns = [
+        Column("Difference", "ours less published, nats"),
+        Column("Correlation", "over splits"),
+    ]
+    title = "The published log-likelihood of every split beside ours"
+    return Table(title, "Method and set", columns, rows) if rows else None
 
 
 PAIRED = (
