@@ -97,13 +97,13 @@ def test_a_check_prints_its_table_and_fails_where_a_row_does(
 ) -> None:
     done = CliRunner().invoke(app, ["check", "map"])
     assert done.exit_code == 0
-    assert "5 rows, none failed." in done.output
-    assert done.output.count("passed") == 5
+    assert "7 rows, none failed." in done.output
+    assert done.output.count("passed") == 7
     # Whoever claims that the mode is least squares fails the rows that tell them apart.
     monkeypatch.setattr(MAP, "accuracy", MLE.accuracy)
     done = CliRunner().invoke(app, ["check", "map"])
     assert done.exit_code == 1
-    assert "5 rows, 3 failed." in done.output
+    assert "7 rows, 3 failed." in done.output
     assert done.output.count("FAILED") == 3
     done = CliRunner().invoke(app, ["check", "mapp"])
     assert "Did you mean 'map'?" in str(done.exception)
@@ -114,7 +114,7 @@ def test_all_methods_are_checked_in_their_order(monkeypatch: pytest.MonkeyPatch)
     done = CliRunner().invoke(app, ["check", "all"])
     assert done.exit_code == 0
     firsts = [line.split()[0] for line in done.output.splitlines() if "passed" in line]
-    assert firsts == ["map"] * 5 + ["mle"] * 5
+    assert firsts == ["map"] * 7 + ["mle"] * 7
 
 
 def test_a_study_misspelt_is_guessed(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_with_the_joint_entropy_a_linear_model_is_met_but_for_a_tenth_in_width()
     assert (ratio < 1.3).all()  # 50 draws are few for four directions: it is too wide
     found = covariance[0, 1] / (ratio * spread)[:2].prod()
     exact = truth.covariance[0, 1] / spread[:2].prod()
-    assert abs(found - exact) < 0.15  # of a correlation of -0.58
+    assert abs(found - exact) < 0.15  # of a correlation of -0.52
 
 
 def test_with_the_marginal_entropy_correlations_are_exaggerated() -> None:
@@ -98,7 +98,8 @@ def test_with_the_marginal_entropy_correlations_are_exaggerated() -> None:
     assert (ratio > 0.85).all()
     assert (ratio < 2.0).all()
     assert ratio.max() > 1.2
-    assert covariance[0, 1] / (ratio * spread)[:2].prod() < -0.85  # of -0.58
+    exact = truth.covariance[0, 1] / spread[:2].prod()
+    assert covariance[0, 1] / (ratio * spread)[:2].prod() < exact - 0.25  # -0.8 in place of -0.52
 
 
 @pytest.mark.parametrize("entropy", ["marginal", "joint"])

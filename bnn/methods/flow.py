@@ -73,12 +73,12 @@ class Flow:
 
     def thorough(self) -> Flow:
         """Return settings for a few weights: many draws per step, and long training."""
-        training = Training(epochs=0, steps=4000, learning_rate=0.02, decay=True)
+        training = Training(epochs=0, steps=2000, learning_rate=0.03, decay=True)
         return replace(
             self,
-            layers=6,
+            layers=4,
             initial_scale=0.1,
-            draws=16,
+            draws=8,
             estimator="path",
             training=training,
         )

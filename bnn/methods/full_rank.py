@@ -64,7 +64,7 @@ class FullRank:
 
     def thorough(self) -> Self:
         """Return settings for the most exact answer on a problem of a few weights."""
-        training = Training(epochs=0, steps=2000, learning_rate=0.03, decay=True)
+        training = Training(epochs=0, steps=1500, learning_rate=0.05, decay=True)
         return replace(self, draws=16, estimator="path", training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:

@@ -71,9 +71,9 @@ class IVON:
         check_objective(self.draws, kl_weight=1)
 
     def thorough(self) -> IVON:
-        """Return settings for a few weights: many draws, and the mean of half the course."""
-        training = Training(epochs=0, steps=5000, learning_rate=0.1, decay=True, average=0.5)
-        return replace(self, draws=32, training=training)
+        """Return settings for a few weights: many draws, of which few steps tell the Hessian."""
+        training = Training(epochs=0, steps=1000, learning_rate=0.1, decay=True, average=0.5)
+        return replace(self, beta2=0.99, draws=32, training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""

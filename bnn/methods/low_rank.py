@@ -66,7 +66,7 @@ class LowRank:
 
     def thorough(self) -> Self:
         """Return settings for the most exact answer on a problem of a few weights: all factors."""
-        training = Training(epochs=0, steps=2000, learning_rate=0.03, decay=True)
+        training = Training(epochs=0, steps=1500, learning_rate=0.05, decay=True)
         return replace(self, rank=max(self.rank, 8), draws=16, estimator="path", training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:

@@ -73,8 +73,8 @@ class MeanField:
 
     def thorough(self) -> Self:
         """Return settings for the most exact answer on a problem of a few weights."""
-        training = Training(epochs=0, steps=3000, learning_rate=0.02, decay=True, average=0.5)
-        return replace(self, initial_scale=0.1, draws=64, estimator="path", training=training)
+        training = Training(epochs=0, steps=1000, learning_rate=0.03, decay=True, average=0.5)
+        return replace(self, initial_scale=0.1, draws=32, estimator="path", training=training)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""

@@ -55,7 +55,7 @@ class SGLD:
 
         Directions as wide as a prior of scale 3 would need ten times the steps.
         """
-        return replace(self, learning_rate=0.005, steps=6000, chains=100, samples=20)
+        return replace(self, learning_rate=0.005, steps=3000, chains=100, samples=20)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Run the chains of all seeds at once."""
