@@ -53,7 +53,7 @@ def test_the_numbers_are_those_of_the_statistics() -> None:
         differences.append(paired_difference(a, b, "resplit", 240))
     (expected,) = generalise([differences], ROPE)
     assert over.found["ensemble"].mean == pytest.approx(expected.mean, abs=1e-9)
-    cells = see(page).table("Negative log-likelihood over data sets")["Deep ensemble"]
+    cells = see(page).table("Negative log-likelihood over data sets")[over.labels["ensemble"]]
     assert cells[0] == "3"
     assert cells[2] == interval(expected.low, expected.high)
     assert cells[4] == interval(expected.next_low, expected.next_high)
@@ -84,7 +84,7 @@ def test_ranks_are_of_all_methods_on_all_data_sets() -> None:
     assert over.ranks.mean["ensemble"] == 1.0
     assert over.ranks.mean["mean_field"] == 4.0
     table = see(page).table("Ranks over 3 data sets")
-    assert table["Deep ensemble"][0] == "1.00"
+    assert table[over.labels["ensemble"]][0] == "1.00"
     assert table["MLE (cross-entropy)"][1] == "–"
     assert "Ranks over 3 data sets by negative log-likelihood, pictured" in page
 
@@ -129,6 +129,13 @@ def test_a_caveat_on_one_data_set_is_told_over_all() -> None:
     assert over is not None
     assert over.labels["mean_field"] == "mean_field †"
     assert over.caveats == ["mean_field †: see the caveat on two."]
+    lost = replace(over.found["mean_field"], caveats=("The chains are lost too.",))
+    both = replace(over, found={"mean_field": lost})
+    assert both.labels["mean_field"] == "mean_field †"
+    assert list(sentences(both))[1:] == [
+        "mean_field †: see the caveat on two.",
+        "mean_field †, over data sets: The chains are lost too.",
+    ]
 
 
 @pytest.mark.parametrize("name", HOSTILE[:3])

@@ -59,10 +59,12 @@ class Overall:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What readers call the methods; a dagger marks those with a caveat on some data set."""
+        """What readers call the methods; a dagger marks those whose numbers have a caveat."""
         known = {m: label for group in self.groups for m, label in group.labels.items()}
-        marked = {m: group.labels[m] for group in self.groups for m in group.caveats}
-        return known | marked
+        marked = {m for group in self.groups for m in group.caveats}
+        marked |= {m for m, found in self.found.items() if found.caveats}
+        bare = {m: label.removesuffix(f" {DAGGER}") for m, label in known.items()}
+        return {m: f"{label} {DAGGER}" if m in marked else label for m, label in bare.items()}
 
     @property
     def caveats(self) -> list[str]:
@@ -73,7 +75,7 @@ class Overall:
             if where:
                 told.append(f"{self.labels[method]}: see the caveat on {listed(where)}.")
         return told + [
-            f"{DAGGER} {self.labels[method]}, over data sets: {sentence}"
+            f"{self.labels[method]}, over data sets: {sentence}"
             for method, found in self.found.items()
             for sentence in found.caveats
         ]
@@ -110,7 +112,7 @@ def overall(groups: Sequence[Group], rope: float = ROPE) -> Overall | None:
 
 
 def sentences(over: Overall) -> Iterator[str]:
-    """Yield the answer over data sets, one sentence per method."""
+    """Yield the answer over data sets, one sentence per method, and what must be known with it."""
     for method, found in over.found.items():
         regions = found.on_next
         yield (
@@ -120,6 +122,7 @@ def sentences(over: Overall) -> Iterator[str]:
             f" practically equivalent with {chance(regions.within)}, and worse with"
             f" {chance(regions.above)}."
         )
+    yield from over.caveats
 
 
 def section(over: Overall, anchor: str) -> Section:
