@@ -179,7 +179,9 @@ VALIDATED = (
     ),
     Validated(tuple(MCDropout(rate, training=FIXED) for rate in (0.005, 0.02, 0.05, 0.1))),
     Validated(tuple(SWAG(learning_rate=rate) for rate in (1e-6, 1e-5, 1e-4, 1e-3))),
-    Validated((Laplace("full"),)),
+    Validated(
+        tuple(Laplace("full", training=replace(FIXED, learning_rate=rate)) for rate in (0.01, 0.03))
+    ),
 )
 BAYESIAN = ("mc_dropout_validated", "swag_validated", "laplace_validated")
 
