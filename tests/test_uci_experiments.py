@@ -91,14 +91,20 @@ def test_printed_standard_deviations_become_standard_errors() -> None:
     assert ROW.standard_error(Figure(-2.4, None)) is None
 
 
+def twenty(**changes: str) -> list[Result]:
+    """Mean -2.4, and variance 0.01 * 20 / 19."""
+    return [result(split, -2.3 - 0.2 * (split % 2), **changes) for split in range(20)]
+
+
 def test_a_cell_has_mean_standard_error_and_verdict() -> None:
-    found = [result(0, -2.3), result(1, -2.5)]
+    found = twenty()
     ours, words, said = judge(found, "log_likelihood", {"it": ROW})
-    assert (ours.mean, ours.splits) == (pytest.approx(-2.4), 2)
-    assert ours.error == pytest.approx(0.1)  # sd sqrt(0.02), over sqrt(2)
+    assert (ours.mean, ours.splits) == (pytest.approx(-2.4), 20)
+    assert ours.error == pytest.approx(0.1 / math.sqrt(19))  # sd 0.1 sqrt(20 / 19), over sqrt(20)
     assert words == "−2.400 ± 0.045"
     assert said == "reproduced"
-    # What cannot be judged is not: no printed error, the other log-likelihood, another set.
+    # What cannot be judged is not: a split short, no printed error, the other score, another set.
+    assert judge(found[:19], "log_likelihood", {"it": ROW})[1:] == (words, None)
     assert judge(found, "rmse", {"it": ROW})[2] is None
     assert judge(found, "moment_matched", {"it": ROW})[1:] == ("", None)
     assert (
@@ -110,7 +116,7 @@ def test_a_cell_has_mean_standard_error_and_verdict() -> None:
     ("family", "read"), [("validated", "page"), ("fixed", "file"), ("published", "memory")]
 )
 def test_only_published_settings_reproduce_and_only_what_was_read(family, read) -> None:
-    found = [result(0, -2.3, family=family), result(1, -2.5, family=family)]
+    found = twenty(family=family)
     assert judge(found, "log_likelihood", {"it": replace(ROW, read=read)})[2] == "no different"
 
 
@@ -189,7 +195,7 @@ def test_results_survive_their_table() -> None:
 
 
 def test_the_section_names_families_sources_and_verdicts() -> None:
-    found = [result(0, -2.3), result(1, -2.5), result(0, -1.0, family="fixed", method="other")]
+    found = [*twenty(), result(0, -1.0, family="fixed", method="other")]
     told = section(found, {"it": ROW})
     assert [part.title for part in told.parts][1:] == [
         "Settings as published",
@@ -197,7 +203,9 @@ def test_the_section_names_families_sources_and_verdicts() -> None:
     ]
     assert any("a test (read on the page" in words for words in told.parts[0].words)
     (cell,) = told.parts[1].tables[0].rows[0].cells
-    assert list(cell.notes) == ["published −2.400 ± 0.045", "reproduced", "2 splits"]
+    assert list(cell.notes) == ["published −2.400 ± 0.045", "reproduced"]
+    (cell,) = told.parts[2].tables[0].rows[0].cells
+    assert list(cell.notes) == ["1 split finished"]
 
 
 def test_softplus_noise_by_hand() -> None:

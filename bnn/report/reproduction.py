@@ -22,7 +22,7 @@ from bnn.report.published import Row, splits
 from bnn.report.sections import Part, Section
 from bnn.report.tables import NOTHING, Cell, Column, Table, numeric
 from bnn.report.tables import Row as TableRow
-from bnn.report.words import with_error
+from bnn.report.words import count, with_error
 from bnn.run import Arrays, Run
 from bnn.statistics import summary
 from bnn.store import write_whole
@@ -42,6 +42,7 @@ TITLES = {
     "rmse": "Test root mean squared error",
 }
 ENOUGH = 2.0  # combined standard errors that make a difference
+ALL = 20  # splits of a published mean; on fewer there is no verdict, for others may have diverged
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def judge(
         return ours, "", None
     error = row.standard_error(figure)
     words = with_error(figure.mean, error)
-    if error is None or ours.error is None:
+    if error is None or ours.error is None or ours.splits < ALL:
         return ours, words, None
     return (
         ours,
@@ -241,7 +242,8 @@ READING = (
     "Mean over splits ± standard error, sd/√splits. Below it, in a cell: the published mean ±"
     " standard error (a printed standard deviation is divided by √20, and the rounding of the mean"
     " is added), and the verdict. “Reproduced” is within two combined standard errors, said only of"
-    " published settings and of figures that were read in a file or on a page."
+    " published settings and of figures that were read in a file or on a page. There is no verdict"
+    " where fewer than 20 splits finished."
 )
 MEANING: Mapping[str, str] = {
     "published": (
@@ -360,7 +362,7 @@ def _cell(found: Sequence[Result], score: str, published: Mapping[str, Row]) -> 
     ours, words, said = judge(found, score, published)
     notes = [f"published {words}"] if words else []
     notes += [said] if said else []
-    notes += [f"{ours.splits} splits"] if ours.splits < 20 else []
+    notes += [f"{count(ours.splits, 'split')} finished"] if ours.splits < ALL else []
     return numeric(with_error(ours.mean, ours.error), ours.mean, *notes)
 
 
