@@ -213,6 +213,7 @@ def fit_guide(
         draws: of the weights, per step.
         kl_weight: what the divergence is multiplied by; only 1 makes the objective an ELBO.
         loss: another estimate of the same objective; that of `fast_negative_elbo` unless given.
+            It shares its parts, and is not trusted either where that is not.
         write_out: that of `fast_negative_elbo` with its gradient.
 
     Raises:
@@ -225,16 +226,16 @@ def fit_guide(
         eps = noise.normal(draws, family(phi).numbers)
         return negative_elbo(family, problem, phi, eps, x, y, kl_weight)
 
-    validate = mixture_loss(family)
+    fast = negative_elbo is fast_negative_elbo
     fit = train(
         problem,
         seeds,
         training,
         start,
-        loss or by_draws,
-        validate,
+        (loss if fast else None) or by_draws,
+        mixture_loss(family),
         progress,
-        write_out=write_out if negative_elbo is fast_negative_elbo else None,
+        write_out=write_out if fast else None,
     )
     return Posterior(
         problem, family(fit.parameters), seeds, fit, caveats=objective_caveats(kl_weight)
