@@ -13,14 +13,21 @@ import pytest
 
 from bnn.check import CHECKS, Row, Subject, check
 from bnn.check.gradients import gradients
-from bnn.check.predictions import predictions
+from bnn.check.moments import moments
+from bnn.check.predictions import mixture, predictions
 from bnn.check.training import training
-from bnn.methods import MAP, METHODS, Method
+from bnn.methods import MAP, METHODS, NUTS, Method
 from bnn.methods.accuracy import Accuracy
 from bnn.optimise import Training
 
+# NUTS, chain by chain, takes minutes for all of it.
+MARKED = [
+    pytest.param(method, marks=[pytest.mark.slow] if method.name == "nuts" else [], id=method.name)
+    for method in METHODS
+]
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+
+@pytest.mark.parametrize("method", MARKED)
 def test_a_method_is_as_exact_as_it_says(method: Method) -> None:
     rows = check(method)
     assert failed(rows) == []
@@ -32,6 +39,21 @@ def test_a_method_is_as_exact_as_it_says(method: Method) -> None:
     assert any("spread of outputs" in row.check for row in rows) == approximate
     if isinstance(getattr(method, "training", None), Training) and "linear model" in kinds:
         assert "gradient" in kinds
+
+
+@dataclass(frozen=True)
+class Brief(NUTS):
+    """A quarter of the samples that NUTS is checked with in the end."""
+
+    def thorough(self) -> NUTS:
+        return replace(NUTS().thorough(), warmup=200, samples=250)
+
+
+def test_few_samples_of_nuts_tell_a_linear_model() -> None:
+    subject = Subject(Brief())
+    rows = moments(subject) + mixture(subject)
+    assert failed(rows) == []
+    assert len(rows) == 5
 
 
 def failed(rows: list[Row]) -> list[Row]:
