@@ -178,12 +178,12 @@ VALIDATED = (
         )
     ),
     Validated(tuple(MCDropout(rate, training=FIXED) for rate in (0.005, 0.02, 0.05, 0.1))),
-    Validated(tuple(SWAG(learning_rate=rate) for rate in (1e-6, 1e-5, 1e-4, 1e-3))),
+    Validated(tuple(SWAG(MAP(SHORT), learning_rate=rate) for rate in (1e-4, 3e-4, 1e-3, 3e-3))),
     Validated(
         tuple(Laplace("full", training=replace(FIXED, learning_rate=rate)) for rate in (0.01, 0.03))
     ),
 )
-BAYESIAN = ("mc_dropout_validated", "swag_validated", "laplace_validated")
+BAYESIAN = ("mc_dropout_validated", "laplace_validated")
 
 study = Study(
     name=Path(__file__).stem,
@@ -200,7 +200,7 @@ study = Study(
         MeanField(estimator="local"),
         LowRank(),
         Laplace("full"),
-        SWAG(),
+        SWAG(MAP(SHORT)),
         SGHMC(),
         HMC(),
         *VALIDATED,
