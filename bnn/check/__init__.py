@@ -32,12 +32,13 @@ def check(method: Method, progress: Progress = silent) -> list[Row]:
         method: with `accuracy` and `thorough()`.
         progress: told the share that is done, of the fits to both problems.
     """
-    shares = [0.0]
+    fits, last = 0, 0.0
 
     def fitting(share: float) -> None:
-        progress((shares[0] + share) / 2)
-        if share == 1:
-            shares[0] = 1.0
+        nonlocal fits, last
+        fits += share < last  # it has begun anew; a fit may tell its end more than once
+        last = share
+        progress((fits + share) / 2)
 
     subject = Subject(method, fitting)
     rows = [row for each in CHECKS for row in each(subject)]
