@@ -14,6 +14,7 @@ import pytest
 import torch
 from small import quick, real_targets
 
+from bnn.batch import Batch
 from bnn.errors import InputError
 from bnn.likelihoods import Normal, SoftplusNoise
 from bnn.methods import MAP, MCDropout, MeanField
@@ -36,6 +37,7 @@ from bnn.report.reproduction import (
     to_csv,
     verdict,
 )
+from bnn.study import Study
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS, TABLE = ROOT / "experiments", ROOT / "reports" / "uci_regression.csv"
@@ -328,6 +330,31 @@ def test_names_and_refusals() -> None:
     few = replace(posed(1), train=posed(1).train.at(torch.zeros(1, 1, dtype=torch.long)))
     with pytest.raises(InputError, match="both sides"):
         Validated((quick(MAP()),)).fit(few, [0])
+
+
+# Settings that depend on the data set
+
+
+def test_a_study_poses_its_work_by_data_set() -> None:
+    def pose(batch: Batch) -> Batch | None:
+        epochs = {"few": 1, "many": 2}.get(batch.dataset)
+        training = Training(epochs=epochs or 0)
+        return None if epochs is None else replace(batch, method=MAP(training))
+
+    study = Study(
+        name="posed",
+        question="?",
+        datasets={
+            name: lambda splits: real_targets(replicas=len(splits))
+            for name in ("few", "many", "none")
+        },
+        network=lambda data: MLP(3, [4], 1),
+        methods=(MAP(),),
+        seeds=2,
+        pose=pose,
+    )
+    found = {batch.dataset: batch.method for batch in study.batches()}
+    assert found == {"few": MAP(Training(epochs=1)), "many": MAP(Training(epochs=2))}
 
 
 # The scripts
