@@ -8,8 +8,8 @@ from scipy.integrate import dblquad
 from torch import Tensor
 
 from bnn import (
+    HMC,
     MAP,
-    METHODS,
     MLE,
     MLP,
     DeepEnsemble,
@@ -111,7 +111,7 @@ def methods() -> tuple[Method, ...]:
         DeepEnsemble(member=plug_in),
         MCDropout(rate=0.0, input_rate=0.1, training=FULL),
         MeanField(training=LONG),
-        *(method for method in METHODS if method.name == "hmc"),
+        HMC(chains=8, warmup=300, samples=250, thin=1),
     )
 
 
