@@ -926,7 +926,7 @@ def test_browser_no_message_and_no_request(visit):
 
 def test_browser_columns_sort_by_number_and_say_so(visit):
     found = visit(html()).page
-    table = found.locator("table").first
+    table = found.locator("table", has_text="Scores on the test rows").first
     head = table.locator("thead th").nth(1)
 
     def column():
