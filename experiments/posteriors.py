@@ -15,7 +15,7 @@ patient = (
     FullRank(training=long),
     Flow(training=long),
     Laplace("full"),
-    HMC(chains=4, warmup=500, samples=250, thin=2),
+    HMC(chains=4, warmup=300, samples=250, thin=2, max_steps=64),
     NUTS(chains=2, warmup=150, samples=150, max_depth=7),
 )
 
