@@ -28,7 +28,7 @@ from bnn.hamiltonian import Potential, Sampled, State, sample
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.members import spread
 from bnn.methods.partial import Which, partial
-from bnn.optimise import CURVE_POINTS, Curve, Fit, Progress, agrees, silent
+from bnn.optimise import CURVE_POINTS, Curve, Fit, Progress, agrees, difference, silent
 from bnn.posterior import Chains, Posterior
 from bnn.problem import Problem
 from bnn.seeds import Streams, as_seeds
@@ -157,7 +157,8 @@ def trusted(problem: Problem, start: Tensor) -> Potential:
     fast, slow = potential_of(problem), pyro_potential_of(problem)
     found, expected = (State.at(potential, weights) for potential in (fast, slow))
     worst = max(
-        _apart(found.potential, expected.potential), _apart(found.gradient, expected.gradient)
+        difference(found.potential, expected.potential),
+        difference(found.gradient, expected.gradient),
     )
     if worst <= TOLERANCE.get(start.dtype, 1e-3):
         return _written_out(problem, fast, start)
@@ -220,16 +221,6 @@ def _written_out(problem: Problem, potential: Potential, start: Tensor) -> Poten
     found, expected = (State.at(way, start) for way in (again, potential_of(problem)))
     close = agrees((found.potential, found.gradient), (expected.potential, expected.gradient))
     return written if close else potential
-
-
-def _apart(found: Tensor, expected: Tensor) -> float:
-    """Return the worst relative difference over the replicas that are finite in both."""
-    found, expected = found.flatten(1), expected.flatten(1)
-    sound = [part.isfinite().all(1) for part in (found, expected)]
-    if not torch.equal(*sound):
-        return math.inf
-    gap = (found - expected)[sound[0]].abs().amax(1) / expected[sound[0]].abs().amax(1)
-    return gap.max().item() if len(gap) else 0.0
 
 
 def _fit(sampled: Sampled, points: int, seconds: float) -> Fit:
