@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from bnn.errors import InputError
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.maximum_likelihood import MLE
-from bnn.methods.members import gathered, spread
+from bnn.methods.members import check_members, gathered, spread
 from bnn.optimise import Progress, silent
 from bnn.posterior import Atoms, Posterior
 from bnn.problem import Problem
@@ -38,10 +37,7 @@ class DeepEnsemble:
     accuracy: ClassVar[Accuracy] = Accuracy("least_squares", 1e-6, 0.4)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.members, int) or self.members < 1:
-            raise InputError(
-                "a whole number, at least one member", repr(self.members), "5 is usual."
-            )
+        check_members(self.members)
 
     def thorough(self) -> Self:
         """Return settings whose members end at the optimum of a few weights."""

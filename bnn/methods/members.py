@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bnn.errors import InputError
 from bnn.optimise import Fit
 from bnn.problem import Problem
 from bnn.seeds import derived
+
+
+def check_members(members: object) -> None:
+    """Refuse a number of members that is none."""
+    if not isinstance(members, int) or members < 1:
+        raise InputError("a whole number, at least one member", repr(members), "5 is usual.")
 
 
 def spread(problem: Problem, seeds: Sequence[int], members: int) -> tuple[Problem, list[int]]:

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-from bnn.errors import InputError
 from bnn.methods.accuracy import Accuracy
-from bnn.methods.members import gathered, spread
+from bnn.methods.members import check_members, gathered, spread
 from bnn.methods.swag import SWAG, LowRankNormals
 from bnn.optimise import Progress, silent
 from bnn.posterior import Posterior
@@ -36,10 +35,7 @@ class MultiSWAG:
     accuracy: ClassVar[Accuracy] = Accuracy("approximate", 0.1, 0.3, spread=(0.1, 0.2))
 
     def __post_init__(self) -> None:
-        if not isinstance(self.members, int) or self.members < 1:
-            raise InputError(
-                "a whole number, at least one member", repr(self.members), "5 is usual."
-            )
+        check_members(self.members)
 
     def thorough(self) -> Self:
         """Return settings for a problem of a few weights, in float64."""
