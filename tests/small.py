@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from bnn.data import Dataset, Provenance, Split, Task
 from bnn.methods import MAP, Method
+from bnn.methods.accuracy import Accuracy
 from bnn.optimise import Training
 
 
@@ -95,6 +96,24 @@ SMALL = {
     "max_steps": 10,
     "max_depth": 2,
 }
+
+
+@dataclass(frozen=True)
+class As:
+    """A method in settings of its own, in place of its thorough ones."""
+
+    method: Method
+
+    @property
+    def name(self) -> str:
+        return self.method.name
+
+    @property
+    def accuracy(self) -> Accuracy:
+        return self.method.accuracy
+
+    def thorough(self) -> Method:
+        return self.method
 
 
 def serves(method: Method, task: Task) -> bool:

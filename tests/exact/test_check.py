@@ -14,6 +14,7 @@ from io import StringIO
 import pytest
 import torch
 from rich.console import Console
+from small import As
 from torch import Tensor
 
 from bnn.check import Row, Subject, table
@@ -185,29 +186,11 @@ def test_a_claim_must_be_the_right_one() -> None:
 # Losses and gradients, each with one defect
 
 
-@dataclass(frozen=True)
-class Quick:
-    """A method in settings of its own, in place of its thorough ones."""
-
-    method: object
-
-    @property
-    def name(self) -> str:
-        return self.method.name
-
-    @property
-    def accuracy(self) -> Accuracy:
-        return self.method.accuracy
-
-    def thorough(self) -> object:
-        return self.method
-
-
 SHORT = Training(epochs=500, learning_rate=0.05, decay=True)
 
 
 def subject(method: object) -> Subject:
-    return Subject(Quick(method))
+    return Subject(As(method))
 
 
 def test_a_map_that_is_right_passes_every_row_on_its_loss() -> None:

@@ -19,6 +19,7 @@ import test_problem
 import test_swag
 import test_temperature
 import torch
+from small import As
 from torch import Tensor
 from torch.distributions import kl_divergence
 from torch.nn.functional import linear, softplus
@@ -59,7 +60,6 @@ from bnn.methods import (
     maximum_posterior,
     mean_field,
 )
-from bnn.methods.accuracy import Accuracy
 from bnn.methods.concrete_dropout import Divergence
 from bnn.methods.dropout import DroppedUnits, UnitMasks
 from bnn.methods.flow import Coupling
@@ -79,24 +79,6 @@ from bnn.priors import Flat
 from bnn.problem import Problem
 
 Patch = Callable[[pytest.MonkeyPatch], None]
-
-
-@dataclass(frozen=True)
-class As:
-    """A method in settings of its own, in place of its thorough ones."""
-
-    method: Method
-
-    @property
-    def name(self) -> str:
-        return self.method.name
-
-    @property
-    def accuracy(self) -> Accuracy:
-        return self.method.accuracy
-
-    def thorough(self) -> Method:
-        return self.method
 
 
 @dataclass(frozen=True)
