@@ -10,8 +10,8 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from bnn import optimise
 from bnn.optimise import Loss
+from bnn.optimise.active import Active
 from bnn.problem import Problem
 from bnn.seeds import Streams
 
@@ -66,14 +66,14 @@ class Objective:
 def watched() -> Iterator[list[Objective]]:
     """Catch, inside the block, the objective of replica 0 in the latest step of training."""
     caught: list[Objective] = []
-    step = optimise._Active.step
+    step = Active.step
 
-    def watching(active: optimise._Active, loss: Loss, x: Tensor, y: Tensor, rate: float) -> Tensor:
+    def watching(active: Active, loss: Loss, x: Tensor, y: Tensor, rate: float) -> Tensor:
         losses = step(active, loss, x, y, rate)
         caught[:] = [Objective(loss, active.problem.take([0]), active.parameters.detach()[:1])]
         return losses
 
-    with mock.patch.object(optimise._Active, "step", watching):
+    with mock.patch.object(Active, "step", watching):
         yield caught
 
 
