@@ -174,7 +174,7 @@ def test_large_problems_are_done_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     problem = logits_as_inputs(logits, y, replicas=5)
     posterior = multiples(problem, 3 * normal(5, 4).abs())
     whole = best_temperature(posterior, problem.calibration)
-    monkeypatch.setattr("bnn.methods.temperature.NUMBERS_AT_ONCE", 2 * 200 * 4 * 4)
+    monkeypatch.setattr("bnn.methods.scaling.NUMBERS_AT_ONCE", 2 * 200 * 4 * 4)
     assert apart(best_temperature(posterior, problem.calibration), whole) < 1e-12
 
 
@@ -269,7 +269,8 @@ class Given:
     def fit(self, problem: Problem, seeds: list[int], progress: object = None) -> Posterior:
         posterior = multiples(problem, torch.tensor(self.factors).double()[:, None])
         diverged = tuple(map(math.isnan, self.factors))
-        return replace(posterior, fit=replace(posterior.fit, diverged=diverged))
+        fit = replace(posterior.fit, diverged=diverged)
+        return replace(posterior, seeds=tuple(seeds), fit=fit)
 
 
 def test_a_diverged_replica_keeps_to_itself() -> None:

@@ -175,7 +175,7 @@ def test_large_problems_are_done_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
     problem = logits_as_inputs(logits, y, replicas=5)
     posterior = multiples(problem, 3 * normal(5, 4).abs())
     whole, _ = best_map(posterior, problem.calibration)
-    monkeypatch.setattr("bnn.methods.temperature.NUMBERS_AT_ONCE", 2 * 200 * 4 * 4)
+    monkeypatch.setattr("bnn.methods.scaling.NUMBERS_AT_ONCE", 2 * 200 * 4 * 4)
     pieces, norms = best_map(posterior, problem.calibration)
     assert norms.shape == (5,)
     assert apart(pieces.gain, whole.gain) < 1e-12

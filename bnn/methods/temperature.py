@@ -14,21 +14,19 @@ log T is found first, and then the zero of the slope beside it, by bisection.
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from bnn.data import Rows, Task
-from bnn.errors import InputError
+from bnn.methods.scaling import fit_scaled, in_pieces
 from bnn.optimise import Progress, silent
 from bnn.posterior import Affine, Posterior
 from bnn.problem import Problem
-from bnn.seeds import as_seeds
 
 if TYPE_CHECKING:
     from bnn.methods import Method
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 COLDEST, HOTTEST = 1 / 16, 16.0  # temperatures that are looked at
 GRID = 17  # of them are tried first, evenly in log T
 BISECTIONS = 40
-NUMBERS_AT_ONCE = 2**22  # log-probabilities of calibration rows: 32 MiB, a few times over
 
 
 @dataclass(frozen=True)
@@ -70,25 +67,21 @@ class TemperatureScaled:
         Raises:
             InputError: on a regression, or without calibration rows.
         """
-        check_scalable(problem)
-        seeds = as_seeds(seeds)
-        posterior = self.method.fit(problem, seeds, progress)
-        began = time.perf_counter()
+        return fit_scaled(self.method, problem, seeds, progress, self._choose)
+
+    def _choose(self, posterior: Posterior) -> Affine:
         found = best_temperature(posterior, posterior.problem.calibration, self.draws)
         diverged = torch.tensor(posterior.fit.diverged, device=found.device)
         found = torch.where(diverged, 1.0, found)
-        edge = [seed for seed, at in zip(seeds, at_edge(found).tolist(), strict=True) if at]
-        if edge:
+        told = zip(posterior.seeds, at_edge(found).tolist(), strict=True)
+        if edge := [seed for seed, at in told if at]:
             warnings.warn(
                 f"The temperature of {self.method.label} for seeds {edge} ended at the edge of "
                 f"[{COLDEST}, {HOTTEST}]: perhaps the calibration rows are few and all predicted "
                 "right.",
-                stacklevel=2,
+                stacklevel=4,
             )
-        scaling = Affine.temperature(found).after(posterior.scaling)
-        seconds = posterior.fit.seconds + time.perf_counter() - began
-        fit = replace(posterior.fit, seconds=seconds)
-        return replace(posterior, scaling=scaling, fit=fit)
+        return Affine.temperature(found)
 
 
 def at_edge(temperature: Tensor) -> Tensor:
@@ -110,15 +103,6 @@ def best_temperature(posterior: Posterior, rows: Rows, draws: int = 100) -> Tens
     return torch.cat(
         [_best_temperature(*piece, draws) for piece in in_pieces(posterior, rows, draws)]
     )
-
-
-def in_pieces(posterior: Posterior, rows: Rows, draws: int) -> Iterator[tuple[Posterior, Rows]]:
-    """Yield as many replicas at once as there is memory for, with their rows."""
-    numbers = posterior.draws(draws) * rows.points * posterior.problem.network.outputs
-    size = max(1, NUMBERS_AT_ONCE // numbers)
-    for start in range(0, rows.replicas, size):
-        some = list(range(start, min(start + size, rows.replicas)))
-        yield posterior.take(some), rows.take(some)
 
 
 def _best_temperature(posterior: Posterior, rows: Rows, draws: int) -> Tensor:
@@ -152,23 +136,3 @@ def _slope(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
         at = at.detach().requires_grad_()
         (slope,) = torch.autograd.grad(loss(at).sum(), at)
     return slope
-
-
-def check_scalable(problem: Problem) -> None:
-    """Refuse a problem without logits to scale, or without rows to choose the scale on.
-
-    Raises:
-        InputError: on a regression, or without calibration rows.
-    """
-    if problem.likelihood.task != "classification":
-        raise InputError(
-            "a classification, whose logits can be scaled",
-            problem.likelihood.task,
-            "Scale the logits of classifiers only.",
-        )
-    if not problem.calibration.points:
-        raise InputError(
-            "calibration rows to choose the scale on",
-            "none",
-            "Split the data with some, as random_splits does.",
-        )

@@ -19,7 +19,6 @@ downhill of the identity, and so never worse than it.
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,11 +30,11 @@ from torch import Tensor
 from bnn.data import Rows, Task
 from bnn.errors import InputError
 from bnn.lbfgs import polish
-from bnn.methods.temperature import HOTTEST, check_scalable, in_pieces
+from bnn.methods.scaling import fit_scaled, in_pieces
+from bnn.methods.temperature import HOTTEST
 from bnn.optimise import Progress, silent
 from bnn.posterior import Affine, Posterior
 from bnn.problem import Problem
-from bnn.seeds import as_seeds
 
 if TYPE_CHECKING:
     from bnn.methods import Method
@@ -82,21 +81,16 @@ class VectorScaled:
         Raises:
             InputError: on a regression, or without calibration rows.
         """
-        check_scalable(problem)
-        seeds = as_seeds(seeds)
-        posterior = self.method.fit(problem, seeds, progress)
-        began = time.perf_counter()
+        posterior = fit_scaled(self.method, problem, seeds, progress, self._choose)
+        numbers, rows = 2 * posterior.problem.network.outputs, posterior.problem.calibration.points
+        return replace(posterior, caveats=posterior.caveats + few(numbers, rows))
+
+    def _choose(self, posterior: Posterior) -> Affine:
         rows = posterior.problem.calibration
         found, norms = best_map(posterior, rows, self.draws, self.spread)
         found = _identity_where(posterior.fit.diverged, found)
-        self._tell(found, norms, seeds)
-        seconds = posterior.fit.seconds + time.perf_counter() - began
-        return replace(
-            posterior,
-            scaling=found.after(posterior.scaling),
-            fit=replace(posterior.fit, seconds=seconds),
-            caveats=posterior.caveats + few(2 * posterior.problem.network.outputs, rows.points),
-        )
+        self._tell(found, norms, posterior.seeds)
+        return found
 
     def _tell(self, found: Affine, norms: Tensor, seeds: Sequence[int]) -> None:
         doubtful = ~sensible(found) | (norms > TOLERANCE)
@@ -106,7 +100,7 @@ class VectorScaled:
                 f"The vector scaling of {self.method.label} for seeds {told} ended without gains "
                 f"between 0 and {STEEPEST}: perhaps the calibration rows are few, or all predicted "
                 "right. Bring more of them, or make the spread smaller.",
-                stacklevel=3,
+                stacklevel=5,
             )
 
 
