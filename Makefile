@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint peers clean
 
 demo: .venv/demo
 	$(BIN)/python experiments/digits.py
@@ -16,6 +16,12 @@ lint: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# An environment of its own for the benchmark: the suite, and those peers that install today.
+peers:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	.venv-peers/bin/python experiments/peers/install.py
+
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) -e .
@@ -26,4 +32,4 @@ lint: .venv/test
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-peers

@@ -10,7 +10,7 @@ ORDER = (
     "errors seeds lbfgs hamiltonian data layout networks priors predictive likelihoods problem "
     "backpropagation gradients optimise posterior diagnostics variational curvature exact "
     "methods check metrics losses run scores evaluation batch store execution statistics table "
-    "plots report study cli"
+    "plots report benchmark study cli"
 ).split()
 
 
