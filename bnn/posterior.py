@@ -9,7 +9,7 @@ depend on the inputs, so a row is predicted alike alone and in a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Protocol
@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.nn.functional import pad
 
 from bnn.backpropagation import Forward, perceptron
 from bnn.data.arrays import as_inputs
@@ -29,6 +30,9 @@ from bnn.seeds import Streams
 ROWS_AT_ONCE = 2**17  # rows x draws x replicas pushed through a network in one go
 UNITS_AT_ONCE = 2**18  # units of a layer x rows x draws x replicas, computed in one go: more of
 # them do not stay in a processor's cache, and take twice as long
+ROW_MULTIPLE = 16  # rows are filled up to a multiple of a processor's vector: 506 x 50 units take
+# a quarter longer than 512 x 50
+WEIGHTS_AT_ONCE = 2**20  # weights x draws x replicas drawn in one go: 4 MiB in float32
 
 Masks = dict[str, Tensor]
 
@@ -41,7 +45,7 @@ class Family(Protocol):
         """How many networks there are; None where they are drawn at random without end."""
 
     def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
-        """Return the next `draws` networks.
+        """Return the next `draws` networks: the same ones, drawn at once or a few at a time.
 
         Returns:
             flat weights `[replicas, draws, parameters]`, and masks on units (usually none).
@@ -172,7 +176,7 @@ class Posterior:
         Networks that differ in their masks alone, as of MC dropout, share one set of weights: it
         is returned once, `[replicas, 1, *shape]`, unmasked. Their spread is seen in `outputs`.
         """
-        weights, masks = self._draw(draws)
+        weights, masks = self.family.draw(self._streams(draws), draws)
         return self.problem.layout.views(weights[:, :1] if masks else weights)
 
     def outputs(self, x: Tensor, draws: int = 100) -> tuple[Tensor, dict[str, Tensor]]:
@@ -196,20 +200,32 @@ class Posterior:
                 "NaN, infinite or far too large values",
                 "Impute or drop those rows, or see that their units are those of training.",
             )
-        weights, masks = self._draw(draws)
-        outputs = self._run(weights, z, masks)
-        if self.scaling is not None:
-            outputs = self.scaling(outputs)
-        return outputs, self.problem.latents(weights)
+        streams = self._streams(draws)
+        # Rows are the last axis in memory, as they come, which the averages over draws gain by.
+        shape = len(self.seeds), self.draws(draws), self.problem.network.outputs, z.shape[1]
+        outputs, latents, start = z.new_empty(shape), list[dict[str, Tensor]](), 0
+        for weights, masks in self._blocks(streams, shape[1]):
+            part = outputs[:, start : start + weights.shape[1]]
+            self._run(weights, z, masks, part)
+            if self.scaling is not None:
+                part.copy_(self.scaling(part.mT).mT)
+            latents.append(self.problem.latents(weights))
+            start += weights.shape[1]
+        return outputs.mT, {
+            name: torch.cat([some[name] for some in latents], 1) for name in latents[0]
+        }
 
-    def _run(self, weights: Tensor, z: Tensor, masks: Masks) -> Tensor:
-        """Return the outputs of networks on standardised rows, a few at a time."""
+    def _run(self, weights: Tensor, z: Tensor, masks: Masks, outputs: Tensor) -> None:
+        """Write down the outputs of networks on standardised rows, a few at a time.
+
+        Arguments:
+            outputs: the place for them, `[replicas, draws, outputs, points]`.
+        """
         network, (replicas, draws, _), points = self.problem.network, weights.shape, z.shape[1]
         width = max([network.outputs, *(shape.numel() for shape in network.mask_shapes.values())])
-        rows = max(1, UNITS_AT_ONCE // (replicas * width))
-        some, more = min(rows, points), max(1, rows // points)
-        # Rows are the last axis in memory, as they come, which the averages over draws gain by.
-        outputs = weights.new_empty(replicas, draws, network.outputs, points)
+        rows = UNITS_AT_ONCE // (replicas * width)
+        some = max(ROW_MULTIPLE, rows // ROW_MULTIPLE * ROW_MULTIPLE)
+        more = max(1, rows // points)
         written = perceptron(network) and "input" not in masks
         for start in range(0, points, some):
             at = slice(start, start + some)
@@ -219,7 +235,6 @@ class Posterior:
                 # One mask per draw serves all points, so that a draw is one function.
                 units = {site: mask[:, part, None] for site, mask in masks.items()}
                 outputs[:, part, :, at] = run(weights[:, part], units)
-        return outputs.mT
 
     def _generic(self, z: Tensor) -> Callable[[Tensor, Masks], Tensor]:
         """Return what runs networks on some rows, `[replicas, draws, outputs, points]`."""
@@ -244,18 +259,27 @@ class Posterior:
         problem, family = self.problem.take(replicas), self.family.take(replicas)
         return Posterior(problem, family, seeds, fit, scaling, self.caveats)
 
-    def _draw(self, draws: int) -> tuple[Tensor, Masks]:
+    def _blocks(self, streams: Streams, draws: int) -> Iterator[tuple[Tensor, Masks]]:
+        """Yield all networks, weights and masks, as many at a time as memory is kept for."""
+        size = max(1, WEIGHTS_AT_ONCE // (len(self.seeds) * self.problem.layout.size))
+        if self.family.atoms is not None:
+            size = draws  # they are there already
+        for start in range(0, draws, size):
+            yield self.family.draw(streams, min(size, draws - start))
+
+    def _streams(self, draws: int) -> Streams:
         if not isinstance(draws, Integral) or draws < 1:
             raise InputError("a whole number of draws, at least one draw", repr(draws), "Try 100.")
         like = self.problem.like
-        return self.family.draw(Streams(self.seeds, "draws", like.device, like.dtype), draws)
+        return Streams(self.seeds, "draws", like.device, like.dtype)
 
 
 class _Perceptrons:
     """Runs perceptrons on some rows, in buffers that serve one chunk of draws after the other."""
 
     def __init__(self, problem: Problem, z: Tensor) -> None:
-        self.network, self.z = problem.network, z
+        self.network, self.points = problem.network, z.shape[1]
+        self.z = pad(z.flatten(2), (0, 0, 0, -self.points % ROW_MULTIPLE))
         self.forward: Forward | None = None
 
     @torch.inference_mode()
@@ -265,7 +289,8 @@ class _Perceptrons:
             self.forward = Forward(self.network, self.z.shape[1], weights.clone())
             self.forward.see(self.z)
         self.forward.weights.copy_(weights)
-        return self.forward.outputs(units).unflatten(0, weights.shape[:2])
+        outputs = self.forward.outputs(units)[..., : self.points]
+        return outputs.unflatten(0, weights.shape[:2])
 
 
 def predict(posterior: Posterior, x: ArrayLike | Tensor, draws: int = 100) -> Predictive:

@@ -78,6 +78,7 @@ class Streams:
         self, seeds: Sequence[int], purpose: str, device: torch.device, dtype: torch.dtype
     ) -> None:
         self.device, self.dtype = device, dtype
+        self.drawn = 0  # how many draws were taken so far
         self._generators = [torch.Generator(device) for _ in seeds]
         for generator, seed in zip(self._generators, seeds, strict=True):
             generator.manual_seed(_mix(seed, purpose))
@@ -95,6 +96,7 @@ class Streams:
 
     def _fill(self, draws: int, shape: Sequence[int], kind: str) -> Tensor:
         size = math.prod(shape)
+        self.drawn += draws
         many = AHEAD // max(size, 1)
         if many < 2 or draws == 0:
             return self._new(kind, draws, size).view(len(self._generators), draws, *shape)

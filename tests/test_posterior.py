@@ -26,6 +26,7 @@ from bnn.methods import (
     Method,
 )
 from bnn.methods.dropout import DroppedUnits
+from bnn.methods.mean_field import FactorisedNormal
 from bnn.networks import MLP
 from bnn.posterior import Atoms, Posterior, predict
 from bnn.predictive import CategoricalMixture, NormalMixture
@@ -33,6 +34,7 @@ from bnn.problem import Problem
 from bnn.seeds import Streams
 
 SEEDS = [11, 5, 8]
+SIZES = ("UNITS_AT_ONCE", "WEIGHTS_AT_ONCE")  # the bounds of what a prediction holds at once
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 
 
@@ -103,16 +105,44 @@ def test_a_row_alone_is_predicted_as_in_a_batch(
 
 @every_method
 @pytest.mark.parametrize("at_once", [1, 3 * 12, 3 * 12 * 3 + 1, 10**9])
-def test_draws_in_chunks_are_the_same(
-    method: Method, at_once: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", SIZES)
+def test_draws_and_rows_in_chunks_are_the_same(
+    method: Method, at_once: int, size: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posterior = fitted(method)
     expected, latents = posterior.outputs(inputs()[None], 10)
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "ROW_MULTIPLE", 5)
+    monkeypatch.setattr(module, size, at_once)
     found, again = posterior.outputs(inputs()[None], 10)
     assert found.shape == expected.shape
     assert apart(found, expected) < 1e-13
     assert latents.keys() == again.keys()
+    assert all(apart(latents[name], again[name]) < 1e-13 for name in latents)
+
+
+def test_what_a_prediction_holds_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    posterior = fitted(MeanField())
+    weights, units = list[int](), list[int]()
+    draw, run = FactorisedNormal.draw, module._Perceptrons.__call__
+
+    def drawn(*given):
+        found = draw(*given)
+        weights.append(found[0].numel())
+        return found
+
+    def ran(self, *given):
+        outputs = run(self, *given)
+        units.extend(layer.numel() for layer in self.forward._units)
+        return outputs
+
+    monkeypatch.setattr(FactorisedNormal, "draw", drawn)
+    monkeypatch.setattr(module._Perceptrons, "__call__", ran)
+    monkeypatch.setattr(module, "WEIGHTS_AT_ONCE", 2000)
+    monkeypatch.setattr(module, "UNITS_AT_ONCE", 3000)
+    outputs, _ = posterior.outputs(inputs(500)[None], 70)
+    assert outputs.shape == (3, 70, 500, 2)
+    assert max(weights) <= 2000 < sum(weights)
+    assert max(units) <= 3000 < sum(units)
 
 
 @pytest.mark.parametrize("at_once", [1, 50])
@@ -125,7 +155,9 @@ def test_chunks_keep_masks_and_learned_noise_with_their_draws(
         posterior = quick(method, epochs=2).fit(problem, [0, 1])
         expected = predict(posterior, inputs(), 9)
         with monkeypatch.context() as patched:
-            patched.setattr(module, "ROWS_AT_ONCE", at_once)
+            patched.setattr(module, "ROW_MULTIPLE", 5)
+            for size in SIZES:
+                patched.setattr(module, size, at_once)
             found = predict(posterior, inputs(), 9)
         assert apart(found.loc, expected.loc) < 1e-13
         assert apart(found.scale, expected.scale) < 1e-13

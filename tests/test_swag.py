@@ -115,6 +115,9 @@ def test_draws_are_divided_among_members_and_begin_alike() -> None:
     many, _ = mixture().draw(Streams([5, 6], "a test", CPU, torch.float64), 7)
     few, _ = mixture().draw(Streams([5, 6], "a test", CPU, torch.float64), 2)
     assert apart(many[:, :2], few) < 1e-14
+    streams = Streams([5, 6], "a test", CPU, torch.float64)
+    some = torch.cat([mixture().draw(streams, draws)[0] for draws in (2, 1, 4)], dim=1)
+    assert apart(many, some) < 1e-14
 
 
 def test_members_of_multiswag_are_swags_and_the_first_that_of_the_seed() -> None:

@@ -168,11 +168,13 @@ class LowRankNormals:
     def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
         """Draw weights."""
         components, rank, parameters = self.factor.shape[1:]
+        before = streams.drawn
         noise = streams.normal(draws, rank + parameters)
         weights = noise.new_empty(*noise.shape[:2], parameters)
-        for m in range(min(components, draws)):
-            own = noise[:, m::components]
-            weights[:, m::components] = (
+        for m in range(components):
+            first = (m - before) % components
+            own = noise[:, first::components]
+            weights[:, first::components] = (
                 self.loc[:, m, None]
                 + own[..., rank:] * self.variance[:, m, None].sqrt()
                 + own[..., :rank] @ self.factor[:, m]
