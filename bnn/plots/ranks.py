@@ -40,7 +40,9 @@ def ranks(
         )
     ax.plot([1.0, 1.0 + critical], [-1.0, -1.0], color=INK, linewidth=1.6, marker="|", markersize=6)
     words = f"critical difference {critical:.2f}"
-    ax.text(1.0 + critical, -1.0, f"  {words}", ha="left", va="center", fontsize=8)
+    ax.annotate(
+        words, (1.0 + critical, -1.0), (6, 0), textcoords="offset points", va="center", fontsize=8
+    )
     for place, group in enumerate(groups, 1):
         ends = [names.index(group[0]) - 0.2, names.index(group[-1]) + 0.2]
         across = 1.0 + BRACKET * place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from bnn import plots
 from bnn.report import figures
@@ -112,16 +112,22 @@ def overall(groups: Sequence[Group], rope: float = ROPE) -> Overall | None:
 
 
 def sentences(over: Overall) -> Iterator[str]:
-    """Yield the answer over data sets, one sentence per method, and what must be known with it."""
-    for method, found in over.found.items():
-        regions = found.on_next
-        yield (
-            f"On a next data set like these {found.datasets}, {over.labels[method]} has a better"
-            f" log-likelihood than {over.labels[over.baseline]} by more than"
-            f" {number(over.rope, 1)} nats per row with probability {chance(regions.below)}, is"
-            f" practically equivalent with {chance(regions.within)}, and worse with"
-            f" {chance(regions.above)}."
+    """Yield the answer over data sets, of the first method in full, and what must be known too."""
+    (first, found), *others = over.found.items()
+    regions = found.on_next
+    yield (
+        f"On a next data set like these {found.datasets}, {over.labels[first]} has a better"
+        f" log-likelihood than {over.labels[over.baseline]} by more than"
+        f" {number(over.rope, 1)} nats per row with probability {chance(regions.below)}, is"
+        f" practically equivalent with {chance(regions.within)}, and worse with"
+        f" {chance(regions.above)}."
+    )
+    if others:
+        each = "; ".join(
+            f"{over.labels[m]} {' / '.join(chance(p) for p in astuple(g.on_next))}"
+            for m, g in others
         )
+        yield f"The same three probabilities, better / equivalent / worse: {each}."
     yield from over.caveats
 
 

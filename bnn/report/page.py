@@ -63,7 +63,8 @@ def render(
     return template("template.html").render(
         title=short(title),
         question=question,
-        headline=[*(generality.sentences(over) if over else ()), *headline(runs, parts)],
+        headline=list(generality.sentences(over)) if over else headline(runs, parts),
+        by_set=headline(runs, parts) if over else [],
         methods={m: part.labels[m] for part in parts for m in part.methods},
         sections=[
             *first,
