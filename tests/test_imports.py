@@ -7,10 +7,10 @@ import bnn
 
 ROOT = Path(bnn.__file__).parent
 ORDER = (
-    "errors seeds lbfgs hamiltonian data layout networks priors predictive likelihoods problem "
-    "backpropagation gradients optimise posterior diagnostics variational curvature exact "
-    "methods check metrics losses run scores evaluation batch store execution statistics table "
-    "plots report benchmark study cli"
+    "errors threads memory seeds lbfgs hamiltonian data layout networks priors predictive "
+    "likelihoods problem forecast backpropagation gradients optimise posterior diagnostics "
+    "variational curvature exact methods check metrics losses run scores evaluation batch store "
+    "execution statistics table plots report benchmark study cli"
 ).split()
 
 

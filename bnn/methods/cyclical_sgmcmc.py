@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from math import cos, pi
 from typing import ClassVar, Self
 
+from bnn.forecast import Forecast, check, of_chains
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.langevin import (
     Schedule,
@@ -66,10 +67,15 @@ class CyclicalSGMCMC:
         """Return settings for a problem of a few weights: more chains, and half of each cycle."""
         return replace(self, steps=5000, chains=20, exploration=0.5, samples=10)
 
+    def forecast(self, problem: Problem) -> Forecast:
+        """Return what one replica takes: the samples of its chains."""
+        return of_chains(problem, self.chains, self.cycles * self.samples)
+
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Run the chains of all seeds at once."""
         seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
+        check(self.forecast(problem), problem)
         training = Training(0, self.steps, self.learning_rate, self.batch_size)
         steps = steps_of(training, problem.points)
         return sample(

@@ -22,18 +22,18 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bnn.errors import InputError
+from bnn.forecast import Forecast, check, of_training
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.mean_field import check_initial_scale
-from bnn.methods.partial import Which, partial
+from bnn.methods.partial import Which, inferred, partial
 from bnn.optimise import Progress, Training, silent
 from bnn.posterior import Posterior
 from bnn.problem import Problem
 from bnn.seeds import as_seeds
 from bnn.variational import Estimator, NormalGuide, check_objective, fit_guide
 
-MOST = 2**32  # bytes of parameters, gradients and Adam's two moments
-COPIES = 4
+OPERATIONS = 500  # of a Cholesky factor that take as long as a step does, per number of the matrix
+REMEDY = "Use LowRank, or FullRank(last_layer=True), or fewer replicas at once."
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,20 @@ class FullRank:
         training = Training(epochs=0, steps=1500, learning_rate=0.05, decay=True)
         return replace(self, draws=16, estimator="path", training=training)
 
+    def forecast(self, problem: Problem) -> Forecast:
+        """Return what one replica takes: a matrix over the weights, in all copies of training."""
+        size = inferred(problem, self.last_layer).size
+        points = problem.points
+        steps = self.training.epochs_of(points) * (points // self.training.batch_of(points))
+        flops = OPERATIONS * size**2 * float(steps)
+        return replace(of_training(problem, 1 + size, size), flops=flops, remedy=REMEDY)
+
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""
         seeds = as_seeds(seeds)
-        problem = partial(problem.for_seeds(seeds), seeds, self.last_layer, progress)
-        _check_size(problem)
+        problem = problem.for_seeds(seeds)
+        check(self.forecast(problem), problem)
+        problem = partial(problem, seeds, self.last_layer, progress)
         loc = problem.initial(seeds)
         log_scales = torch.full_like(loc, math.log(self.initial_scale)).diag_embed()
         start = torch.cat([loc[:, None], log_scales], dim=1)
@@ -84,18 +93,6 @@ class FullRank:
             self.draws,
             self.kl_weight,
             progress,
-        )
-
-
-def _check_size(problem: Problem) -> None:
-    weights = problem.layout.size
-    needed = COPIES * problem.replicas * (weights + 1) * weights * problem.like.element_size()
-    if needed > MOST:
-        raise InputError(
-            f"weights whose covariance takes at most {MOST / 2**30:.0f} GiB in training",
-            f"{weights} weights of {problem.replicas} replicas, which take "
-            f"{needed / 2**30:.1f} GiB ({needed} bytes)",
-            "Use LowRank, or FullRank(last_layer=True), or fewer replicas at once.",
         )
 
 

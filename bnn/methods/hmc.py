@@ -23,11 +23,12 @@ from pyro import poutine
 from torch import Tensor
 
 from bnn.errors import InputError
+from bnn.forecast import Forecast, check, of_chains
 from bnn.gradients import Gradient, exact, of_joint
 from bnn.hamiltonian import Potential, Sampled, State, sample
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.members import spread
-from bnn.methods.partial import Which, partial
+from bnn.methods.partial import Which, inferred, partial
 from bnn.optimise import CURVE_POINTS, Curve, Fit, Progress, agrees, difference, silent
 from bnn.posterior import Chains, Posterior
 from bnn.problem import Problem
@@ -70,10 +71,17 @@ class HMC:
         """Return settings for a problem of a few weights, to small Monte-Carlo errors."""
         return replace(self, warmup=1000, samples=1000)
 
+    def forecast(self, problem: Problem) -> Forecast:
+        """Return what one replica takes: the samples of its chains."""
+        size = inferred(problem, self.last_layer).size
+        return of_chains(problem, self.chains, self.samples, size)
+
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Run the chains of all seeds at once."""
         seeds = as_seeds(seeds)
-        problem = partial(problem.for_seeds(seeds), seeds, self.last_layer)
+        problem = problem.for_seeds(seeds)
+        check(self.forecast(problem), problem)
+        problem = partial(problem, seeds, self.last_layer)
         check_proper(problem)
         start = starts(problem, seeds, self.chains)
         began = time.perf_counter()

@@ -23,9 +23,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from bnn.errors import InputError
+from bnn.forecast import Forecast, check, of_training
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.mean_field import check_initial_scale
-from bnn.methods.partial import Which, partial
+from bnn.methods.partial import Which, inferred, partial
 from bnn.optimise import Progress, Training, silent
 from bnn.posterior import Posterior
 from bnn.problem import Problem
@@ -69,10 +70,17 @@ class LowRank:
         training = Training(epochs=0, steps=1500, learning_rate=0.05, decay=True)
         return replace(self, rank=max(self.rank, 8), draws=16, estimator="path", training=training)
 
+    def forecast(self, problem: Problem) -> Forecast:
+        """Return what one replica takes: mean, scale and factors of each weight, in training."""
+        found = of_training(problem, 2 + self.rank, inferred(problem, self.last_layer).size)
+        return replace(found, remedy="Use a smaller rank, MeanField, or fewer replicas at once.")
+
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit one posterior per seed, all at once."""
         seeds = as_seeds(seeds)
-        problem = partial(problem.for_seeds(seeds), seeds, self.last_layer, progress)
+        problem = problem.for_seeds(seeds)
+        check(self.forecast(problem), problem)
+        problem = partial(problem, seeds, self.last_layer, progress)
         loc = problem.initial(seeds)
         log_scale = torch.full_like(loc, math.log(self.initial_scale))
         streams = Streams(seeds, "initial factors", loc.device, loc.dtype)

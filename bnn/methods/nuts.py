@@ -20,9 +20,10 @@ from pyro.infer.mcmc.api import MCMC
 from torch import Tensor
 
 from bnn.errors import InputError
+from bnn.forecast import Forecast, check, of_chains
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.hmc import check_chains, check_proper, potential_of, starts
-from bnn.methods.partial import Which, partial
+from bnn.methods.partial import Which, inferred, partial
 from bnn.optimise import Curve, Fit, Progress, silent
 from bnn.posterior import Chains, Posterior
 from bnn.problem import Problem
@@ -56,10 +57,17 @@ class NUTS:
         """Return settings for a problem of a few weights, to small Monte-Carlo errors."""
         return replace(self, warmup=300, samples=1000, dense=True)
 
+    def forecast(self, problem: Problem) -> Forecast:
+        """Return what one replica takes: the samples of its chains."""
+        size = inferred(problem, self.last_layer).size
+        return of_chains(problem, self.chains, self.samples, size)
+
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Run all chains of all seeds, one by one."""
         seeds = as_seeds(seeds)
-        problem = partial(problem.for_seeds(seeds), seeds, self.last_layer)
+        problem = problem.for_seeds(seeds)
+        check(self.forecast(problem), problem)
+        problem = partial(problem, seeds, self.last_layer)
         check_proper(problem)
         if problem.like.device.type != "cpu":
             raise InputError(

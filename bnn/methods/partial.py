@@ -57,6 +57,14 @@ def partial(
     return replace(problem, network=network, prior=_prior(problem.prior, network.layout))
 
 
+def inferred(problem: Problem, which: Which) -> Layout:
+    """Return what there would be a posterior over; nothing is trained."""
+    if which is False:
+        return problem.layout
+    fixed = set(problem.network.layout.shapes) - _chosen(problem, which)
+    return Layout({name: s for name, s in problem.layout.shapes.items() if name not in fixed})
+
+
 def _chosen(problem: Problem, which: Which) -> frozenset[str]:
     names = list(problem.network.layout.shapes)
     if which is True:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+from bnn.forecast import Forecast, check, of_chains
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.langevin import (
     check_friction,
@@ -61,10 +62,15 @@ class SGHMC:
         """Return settings for a problem of a few weights, to some percent of each variance."""
         return replace(self, learning_rate=0.005, steps=5000, chains=40, samples=20)
 
+    def forecast(self, problem: Problem) -> Forecast:
+        """Return what one replica takes: the samples of its chains."""
+        return of_chains(problem, self.chains, self.samples)
+
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Run the chains of all seeds at once."""
         seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
+        check(self.forecast(problem), problem)
         training = Training(0, self.steps, self.learning_rate, self.batch_size)
         steps = steps_of(training, problem.points)
         return sample(

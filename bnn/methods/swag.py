@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from bnn.errors import InputError
+from bnn.forecast import Forecast, check, of_training
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.langevin import Langevin, check_settings, check_share
 from bnn.methods.maximum_likelihood import negative_log_likelihood
@@ -66,10 +67,17 @@ class SWAG:
         """Return settings for a problem of a few weights, in float64."""
         return replace(self, start=self.start.thorough())
 
+    def forecast(self, problem: Problem) -> Forecast:
+        """Return what one replica takes: its deviations, and as many numbers for their factor."""
+        deviations = 2 * self.rank * problem.layout.size * problem.like.element_size()
+        remedy = "Use a smaller rank, or fewer replicas at once."
+        return Forecast(of_training(problem).bytes + deviations, remedy)
+
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Find the modes of all seeds at once, and the iterates of SGD about them."""
         seeds = as_seeds(seeds)
         problem = problem.for_seeds(seeds)
+        check(self.forecast(problem), problem)
         mode = self.start.fit(problem, seeds, lambda share: progress(share / 2)).fit
         size = self.batch_size or max(1, min(128, problem.points // 10))
         training = Training(self.epochs, 0, self.learning_rate, size)
