@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from peers.networks import lenet
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_moons
 from torch import Tensor
 
 from bnn import MLP, Problem
 from bnn.data import Dataset, Provenance, Split
-from bnn.likelihoods import Categorical, FixedNoise, Normal
+from bnn.likelihoods import Bernoulli, Categorical, FixedNoise, Normal
 
 NOISE = 0.6  # standard deviation of the targets that are made up
 ROWS = {"regression": (506, 13), "yacht": (308, 6)}  # and features, of the tables that are made up
@@ -32,10 +32,12 @@ def problem_of(settings: Mapping[str, Any]) -> Problem:
         "regression": lambda: MLP(13, [50], 1, activation),
         "yacht": lambda: MLP(6, [50], 1, "tanh"),
         "digits": lambda: MLP(64, [100, 100], 10, activation),
+        "moons": lambda: MLP(2, [16, 16], 1, "tanh"),
         "lenet": lenet,
     }[task]()
     x, y = rows_of(task)
     likelihood = Normal(FixedNoise(NOISE)) if y.is_floating_point() else Categorical()
+    likelihood = Bernoulli() if task == "moons" else likelihood
     data = table(x, y, replicas=replicas)
     return Problem.of(data, network.to(settings.get("device", "cpu")), likelihood=likelihood)
 
@@ -46,6 +48,9 @@ def rows_of(task: str) -> tuple[Tensor, Tensor]:
     if task == "lenet":
         x = generator.standard_normal((512, 1, 28, 28))
         return torch.tensor(x, dtype=torch.float32), torch.arange(512) % 10
+    if task == "moons":
+        x, y = make_moons(200, noise=0.2, random_state=0)
+        return torch.tensor(x, dtype=torch.float32), torch.tensor(y).long()
     if task == "digits":
         digits = load_digits()
         return torch.tensor(digits.data, dtype=torch.float32), torch.tensor(digits.target).long()
@@ -64,7 +69,7 @@ def table(x: Tensor, y: Tensor, replicas: int = 1, test: int = 1) -> Dataset:
         "benchmark", "classification" if classes else "regression", x, y, split,
         Provenance("made up, or scikit-learn's digits", "none", ""), classes,
     )  # fmt: skip
-    return replace(data, scale_inputs="global") if classes else data
+    return replace(data, scale_inputs="global") if len(classes) == 10 else data
 
 
 def given_of(problem: Problem, rows: int | None = None) -> dict[str, np.ndarray]:
@@ -77,5 +82,6 @@ def given_of(problem: Problem, rows: int | None = None) -> dict[str, np.ndarray]
     return {
         "x": x[0, :rows].cpu().numpy(),
         "y": y[0, :rows].cpu().numpy(),
+        "points": np.int64(problem.points),
         "noise": np.float32(NOISE / problem.targets.scale[0].item()),
     }

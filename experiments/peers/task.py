@@ -5,9 +5,12 @@ This file knows neither torch nor JAX, so that no process needs both.
 
 from __future__ import annotations
 
+import ctypes
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,3 +66,20 @@ def slope(work: Callable[[int], object], short: int, long: int) -> float:
     """
     first, second = (timed(lambda: work(short)), timed(lambda: work(long)))
     return (second - first) / (long - short)
+
+
+def peak(work: Callable[[], object]) -> float:
+    """Return the bytes that the process grows by while it works; NaN where Linux does not tell."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed goes back to the system first
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the highest use so far
+        before = _kibibytes("VmRSS")
+    except OSError:
+        return math.nan
+    work()
+    return 1024.0 * (_kibibytes("VmHWM") - before)
+
+
+def _kibibytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
