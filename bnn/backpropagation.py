@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from bnn.data.batches import Batches
 from bnn.likelihoods import (
     Bernoulli,
     Categorical,
@@ -84,45 +85,68 @@ class Forward:
         assert isinstance(mlp, MLP)
         self.weights, self.draws = weights, 1 if weights.ndim == 2 else weights.shape[1]
         shapes = list(network.layout.shapes.values())[::2]  # of the matrices, [out, in]
-        inputs, widths = shapes[0][1], [shape[0] for shape in shapes]
+        self._inputs, self._rows = shapes[0][1], rows
         self._activation, self._at = ACTIVATIONS[mlp.activation], _Places.of(weights, network)
-        # The first layers of a replica's draws make one matrix, with the biases as its last column
-        # (inputs have a 1 there), because the draws share the inputs.
-        columns = max(inputs + 1, LEAST_COLUMNS)
-        self._x = weights.new_zeros(replicas, rows, columns)
-        self._x[..., inputs] = 1
-        self._features, self._x_transposed = self._x[..., :inputs], self._x.mT
-        first = weights.new_zeros(replicas, self.draws * widths[0], columns)
-        self._first = _First.of(first, self.draws, inputs)
-        self._units = [weights.new_zeros(replicas * self.draws, width, rows) for width in widths]
-        self._transposed = [units.mT for units in self._units]
-        self._first_units = self._units[0].view(replicas, -1, rows)
+        self._x = weights.new_zeros(replicas, 0, max(self._inputs + 1, LEAST_COLUMNS))
+        first = weights.new_zeros(replicas, self.draws * shapes[0][0], self._x.shape[-1])
+        self._first = _First.of(first, self.draws, self._inputs)
+        units = [weights.new_zeros(replicas * self.draws, width, rows) for width, _ in shapes]
+        self._units, self._transposed = units, [hidden.mT for hidden in units[:-1]]
+        self._first_units = units[0].view(replicas, -1, rows)
+        upper = units[:-1], self._at.weights[1:], self._at.biases[1:], units[1:]
+        self._upper = list(zip(*upper, strict=True))
 
     def see(self, x: Tensor) -> None:
-        """Take in standardised inputs, `[replicas, rows, *features]`."""
-        self._features.copy_(x if x.ndim == 3 else x.flatten(2))
+        """Take in standardised inputs `[replicas, points, *features]`, batch after batch."""
+        if x.shape[1] != self._x.shape[1] or x.shape[1] > self._rows:
+            self._make_room(x.shape[1])
+        self._x[..., : self._inputs].copy_(x.flatten(2))
 
-    def outputs(self, masks: Mapping[str, Tensor] = NO_MASKS) -> Tensor:
+    def _make_room(self, points: int) -> None:
+        replicas, _, columns = self._x.shape
+        self._x = self._x.new_zeros(replicas, points, columns)
+        self._x[..., self._inputs] = 1
+        self._seen = Batches(self._x, self._rows)
+        self._batches = self._seen.parts
+        self._batches_transposed = [batch.mT for batch in self._batches]
+        self._features = [batch[..., : self._inputs].mT for batch in self._batches]
+
+    def order(self, rows: Tensor) -> None:
+        """Put the points in another order; see `Batches.order`."""
+        self._seen.order(rows)
+
+    def outputs(self, masks: Mapping[str, Tensor] = NO_MASKS, batch: int = 0) -> Tensor:
         """Return `[networks, outputs, rows]`, to be overwritten by the next call.
 
         Arguments:
             masks: factors on hidden units, as of `MLP.batched`.
+            batch: which of those seen.
         """
-        return self._run(masks)[0]
+        return self._run(masks, batch)[0]
 
-    def _run(self, masks: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, masks: Mapping[str, Tensor], batch: int) -> tuple[Tensor, list[Tensor]]:
         """Return the outputs, and what each layer but the first has read, transposed."""
-        at, first, read = self._at, self._first, self._transposed[:-1]
-        first.matrix.copy_(at.weights[0])
-        first.bias.copy_(at.biases[0])
-        torch.bmm(first.whole, self._x_transposed, out=self._first_units)
-        for i, units in enumerate(self._units[:-1]):
+        self._run_first(batch)
+        read = list(self._transposed) if masks else self._transposed
+        for i, (units, weights, biases, above) in enumerate(self._upper):
             self._activation.apply(units)
-            if f"hidden.{i}" in masks:
+            if masks and f"hidden.{i}" in masks:
                 units = units * masks[f"hidden.{i}"].flatten(0, 1).mT
                 read[i] = units.mT
-            torch.baddbmm(at.biases[i + 1], at.weights[i + 1], units, out=self._units[i + 1])
+            torch.baddbmm(biases, weights, units, out=above)
         return self._units[-1], read
+
+    def _run_first(self, batch: int) -> None:
+        at, first = self._at, self._first
+        if self.draws == 1:
+            x = self._features[batch]
+            torch.baddbmm(at.biases[0], at.weights[0], x, out=self._first_units)
+            return
+        # The first layers of a replica's draws make one matrix, because the draws share the inputs,
+        # with the biases as a column of it (inputs have a 1 there).
+        first.matrix.copy_(at.weights[0])
+        first.bias.copy_(at.biases[0])
+        torch.bmm(first.whole, self._batches_transposed[batch], out=self._first_units)
 
 
 class Backpropagation:
@@ -138,44 +162,57 @@ class Backpropagation:
     """
 
     def __init__(self, problem: Problem, rows: int, weights: Tensor) -> None:
-        self._forward = Forward(problem.network, rows, weights)
-        self._head = HEADS[_kind(problem.likelihood)](problem, rows, self._forward.draws)
-        self.gradient = torch.zeros_like(weights)
-        self._to = _Places.of(self.gradient, problem.network)
-        first = self._forward._first
-        whole, inputs = torch.zeros_like(first.whole), first.matrix.shape[-1]
-        self._first = _First.of(whole, self._forward.draws, inputs)
-        self._slopes = [torch.zeros_like(units) for units in self._forward._units]
-        self._first_slopes = self._slopes[0].view_as(self._forward._first_units)
-        self._seen: Tensor | None = None
+        self._forward = forward = Forward(problem.network, rows, weights)
+        self._head = HEADS[_kind(problem.likelihood)](problem, rows, forward.draws)
+        self.gradient, self._rows = torch.zeros_like(weights), rows
+        self._to = to = _Places.of(self.gradient, problem.network)
+        whole = torch.zeros_like(forward._first.whole)
+        self._first = _First.of(whole, forward.draws, forward._inputs)
+        self._slopes = slopes = [torch.zeros_like(units) for units in forward._units]
+        self._first_slopes = slopes[0].view_as(forward._first_units)
+        self._shape = weights.shape[:-1]
+        # Where matrices lie apart, products are made one by one, and take twice as long.
+        together = [matrix.contiguous() for matrix in to.weights]
+        above = slopes[1:], together[1:], to.weights[1:], to.biases[1:], forward._at.transposed[1:]
+        below = slopes[:-1], forward._units[:-1]
+        self._upper = [*enumerate(zip(*above, *below, strict=True))][::-1]
 
     def see(self, x: Tensor, y: Tensor) -> None:
-        """Take in a standardised batch, `[replicas, rows, *features]` and targets."""
-        if x is not self._seen:  # a batch of all rows is the same in every step
-            self._seen = x
-            self._forward.see(x)
-            self._head.see(y)
+        """Take in standardised rows `[replicas, points, ...]`, batch after batch."""
+        self._forward.see(x)
+        self._targets = Batches(y, self._rows)
 
-    def __call__(self, masks: Mapping[str, Tensor] = NO_MASKS) -> tuple[Tensor, Tensor]:
+    def order(self, rows: Tensor) -> None:
+        """Put the points in another order; see `Batches.order`."""
+        self._forward.order(rows)
+        self._targets.order(rows)
+
+    def __call__(
+        self, masks: Mapping[str, Tensor] = NO_MASKS, batch: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Return the mean losses, `[replicas, draws]`, and their gradient.
 
         Arguments:
             masks: factors on hidden units, as of `MLP.batched`.
+            batch: which of those seen.
         """
-        forward, to, slopes = self._forward, self._to, self._slopes
-        outputs, read = forward._run(masks)
-        losses = self._head(outputs, forward._at.own, slopes[-1], to.own)
-        for i in range(len(slopes) - 1, 0, -1):
-            torch.sum(slopes[i], 2, keepdim=True, out=to.biases[i])
-            torch.bmm(slopes[i], read[i - 1], out=to.weights[i])
-            _product(forward._at.transposed[i], slopes[i], slopes[i - 1])
-            if f"hidden.{i - 1}" in masks:
-                slopes[i - 1].mul_(masks[f"hidden.{i - 1}"].flatten(0, 1).mT)
-            forward._activation.pull(forward._units[i - 1], slopes[i - 1])
-        torch.bmm(self._first_slopes, forward._x, out=self._first.whole)
+        forward, to = self._forward, self._to
+        outputs, read = forward._run(masks, batch)
+        y, own = self._targets.parts[batch], forward._at.own
+        losses = self._head(outputs, y, own, self._slopes[-1], to.own)
+        for i, (slope, together, weights, biases, transposed, below, units) in self._upper:
+            torch.sum(slope, 2, keepdim=True, out=biases)
+            torch.bmm(slope, read[i], out=together)
+            if together is not weights:
+                weights.copy_(together)
+            _product(transposed, slope, below)
+            if masks and f"hidden.{i}" in masks:
+                below.mul_(masks[f"hidden.{i}"].flatten(0, 1).mT)
+            forward._activation.pull(units, below)
+        torch.bmm(self._first_slopes, forward._batches[batch], out=self._first.whole)
         to.weights[0].copy_(self._first.matrix)
         to.biases[0].copy_(self._first.bias)
-        return losses.view(forward.weights.shape[:-1]), self.gradient
+        return losses.view(self._shape), self.gradient
 
 
 def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
@@ -226,14 +263,14 @@ class _Places(NamedTuple):
 class Head(Protocol):
     """A likelihood's loss, averaged over the rows, and its derivatives."""
 
-    def see(self, y: Tensor) -> None:
-        """Take in the targets, `[replicas, rows, ...]`."""
-
-    def __call__(self, outputs: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor) -> Tensor:
+    def __call__(
+        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
+    ) -> Tensor:
         """Return the losses `[networks]`, and write their derivatives down.
 
         Arguments:
             outputs: `[networks, width, rows]`; may be overwritten.
+            y: targets, `[replicas, rows, ...]`.
             own: the likelihood's parameters, `[networks, how many]`.
             slope: place for the derivative by the outputs.
             own_slope: place for the derivative by the likelihood's parameters.
@@ -251,11 +288,10 @@ class _KnownNoise:
         self._weight = 1 / (rows * scale.square())[:, None, None]
         self._constant = scale.log()[:, None, None] + HALF_LOG_2PI
 
-    def see(self, y: Tensor) -> None:
-        self._y = _repeated(y, self._draws).unsqueeze(1)
-
-    def __call__(self, outputs: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor) -> Tensor:
-        error = outputs.sub_(self._y)
+    def __call__(
+        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
+    ) -> Tensor:
+        error = outputs.sub_(_repeated(y, self._draws).unsqueeze(1))
         torch.mul(error, self._weight, out=slope)
         return torch.baddbmm(self._constant, error, slope.mT, alpha=0.5)
 
@@ -268,13 +304,12 @@ class _LearnedNoise:
         assert isinstance(noise, LearnedNoise)
         self._rows, self._draws, self._least = rows, draws, noise.floor**2
 
-    def see(self, y: Tensor) -> None:
-        self._y = _repeated(y, self._draws).unsqueeze(1)
-
-    def __call__(self, outputs: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor) -> Tensor:
+    def __call__(
+        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
+    ) -> Tensor:
         free = own.mul(2).exp_()
         variance = free + self._least
-        error = outputs.sub_(self._y)
+        error = outputs.sub_(_repeated(y, self._draws).unsqueeze(1))
         torch.mul(error, (1 / (self._rows * variance))[..., None], out=slope)
         square = torch.bmm(error, slope.mT)[..., 0]  # the mean of (y - f)^2 / v
         torch.mul(1 - square, free.div_(variance), out=own_slope)
@@ -286,17 +321,15 @@ class _Classes:
 
     def __init__(self, problem: Problem, rows: int, draws: int) -> None:
         self._rows, self._draws = rows, draws
-        self._one = torch.ones((), dtype=problem.like.dtype, device=problem.like.device)
+        self._minus = -torch.ones(problem.replicas * draws, 1, rows).to(problem.like)
 
-    def see(self, y: Tensor) -> None:
-        self._y = _repeated(y, self._draws).unsqueeze(1)
-        self._ones = self._one.expand(self._y.shape)
-
-    def __call__(self, outputs: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor) -> Tensor:
-        log_p = outputs.log_softmax(1)
-        losses = log_p.gather(1, self._y).mean(2).neg_()
+    def __call__(
+        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
+    ) -> Tensor:
+        y, log_p = _repeated(y, self._draws).unsqueeze(1), outputs.log_softmax(1)
+        losses = log_p.gather(1, y).mean(2).neg_()
         torch.exp(log_p, out=slope)
-        slope.scatter_add_(1, self._y, -self._ones).div_(self._rows)
+        slope.scatter_add_(1, y, self._minus).div_(self._rows)
         return losses
 
 
@@ -306,14 +339,12 @@ class _LabelDistributions:
     def __init__(self, problem: Problem, rows: int, draws: int) -> None:
         self._rows, self._draws = rows, draws
 
-    def see(self, y: Tensor) -> None:
-        self._y = _repeated(y.mT / self._rows, self._draws)
-        self._mass = self._y.sum(1, keepdim=True)
-
-    def __call__(self, outputs: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor) -> Tensor:
-        log_p = outputs.log_softmax(1)
-        losses = (self._y * log_p).sum((1, 2)).neg_()
-        torch.mul(log_p.exp_(), self._mass, out=slope).sub_(self._y)
+    def __call__(
+        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
+    ) -> Tensor:
+        y, log_p = _repeated(y.mT / self._rows, self._draws), outputs.log_softmax(1)
+        losses = (y * log_p).sum((1, 2)).neg_()
+        torch.mul(log_p.exp_(), y.sum(1, keepdim=True), out=slope).sub_(y)
         return losses
 
 
@@ -323,12 +354,12 @@ class _Logit:
     def __init__(self, problem: Problem, rows: int, draws: int) -> None:
         self._rows, self._draws = rows, draws
 
-    def see(self, y: Tensor) -> None:
-        self._y = _repeated(y, self._draws).unsqueeze(1)
-
-    def __call__(self, outputs: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor) -> Tensor:
-        torch.sigmoid(outputs, out=slope).sub_(self._y).div_(self._rows)
-        return binary_cross_entropy_with_logits(outputs, self._y, reduction="none").mean((1, 2))
+    def __call__(
+        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
+    ) -> Tensor:
+        y = _repeated(y, self._draws).unsqueeze(1)
+        torch.sigmoid(outputs, out=slope).sub_(y).div_(self._rows)
+        return binary_cross_entropy_with_logits(outputs, y, reduction="none").mean((1, 2))
 
 
 def _repeated(y: Tensor, draws: int) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,9 +23,21 @@ from bnn.priors import normal_moments
 from bnn.problem import Problem
 from bnn.seeds import Streams
 
-# (x, y, noise) -> losses [replicas] and their gradient, of the parameters' shape, at what the
-# parameters are then; both may be overwritten by the next call.
-Gradient = Callable[[Tensor, Tensor, Streams], tuple[Tensor, Tensor]]
+
+class Gradient(NamedTuple):
+    """Losses and their gradient, at what the parameters are whenever it is asked for.
+
+    Arguments:
+        see: takes in standardised inputs and targets, `[replicas, points, ...]`, batch after batch.
+        order: puts them in another order, from then on; see `Batches.order`.
+        at: (which of those batches, noise) -> losses `[replicas]` and their gradient, of the
+            parameters' shape; both may be overwritten by the next call.
+    """
+
+    see: Callable[[Tensor, Tensor], None]
+    order: Callable[[Tensor], None]
+    at: Callable[[int, Streams], tuple[Tensor, Tensor]]
+
 
 # (problem, rows of a batch, parameters) -> the gradient at the parameters, which change in place;
 # None where it is not written out.
@@ -52,11 +65,10 @@ def of_likelihood(problem: Problem, rows: int, weights: Tensor) -> Gradient | No
         return None
     networks = Backpropagation(problem, rows, weights)
 
-    def gradient(x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
-        networks.see(x, y)
-        return networks()
+    def at(batch: int, noise: Streams) -> tuple[Tensor, Tensor]:
+        return networks(batch=batch)
 
-    return gradient
+    return Gradient(networks.see, networks.order, at)
 
 
 def of_joint(
@@ -75,15 +87,14 @@ def of_joint(
     constant = (scale.log() + HALF_LOG_2PI).sum() / problem.points
     away, pull = torch.zeros_like(weights), torch.zeros_like(weights)
 
-    def gradient(x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
-        networks.see(x, y)
-        losses, slope = networks(NO_MASKS if masks is None else masks(noise, rows))
+    def at(batch: int, noise: Streams) -> tuple[Tensor, Tensor]:
+        losses, slope = networks(NO_MASKS if masks is None else masks(noise, rows), batch)
         torch.sub(weights, mean, out=away)
         torch.mul(away, decay, out=pull)
         squares = torch.linalg.vecdot(away, pull)
         return torch.add(losses, squares, alpha=0.5).add_(constant), slope.add_(pull)
 
-    return gradient
+    return Gradient(networks.see, networks.order, at)
 
 
 def of_elbo(
@@ -106,20 +117,19 @@ def of_elbo(
     constant = share * (scale.log().sum() - size / 2).expand(replicas)
     both, slope = torch.zeros_like(phi), torch.zeros_like(phi)
     all_both, all_slope = both.view(replicas, -1), slope.view(replicas, -1)
-    (at, log_spread), (away, spread) = phi.unbind(1), both.unbind(1)
+    (centre, log_spread), (away, spread) = phi.unbind(1), both.unbind(1)
     by_mean, by_log = slope.unbind(1)
     weights = phi.new_zeros(replicas, draws, size)
     networks = Backpropagation(problem, rows, weights)
     drawn, slopes = weights.unbind(1), networks.gradient.unbind(1)
 
-    def gradient(x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
-        each = noise.normal(draws, size).unbind(1)
-        torch.sub(at, mean, out=away)
+    def at(batch: int, noise: Streams) -> tuple[Tensor, Tensor]:
+        each = noise.normal_each(draws, size)
+        torch.sub(centre, mean, out=away)
         torch.exp(log_spread, out=spread)
         for w, eps in zip(drawn, each, strict=True):
-            torch.addcmul(at, spread, eps, out=w)
-        networks.see(x, y)
-        losses, _ = networks()
+            torch.addcmul(centre, spread, eps, out=w)
+        losses, _ = networks(batch=batch)
         torch.mul(both, decay, out=slope)
         squares = torch.linalg.vecdot(all_both, all_slope)
         for by_weights, eps in zip(slopes, each, strict=True):
@@ -129,4 +139,4 @@ def of_elbo(
         kl = torch.addmv(constant, log_spread, shares).add_(squares, alpha=0.5)
         return kl.add_(losses.mean(1) if draws > 1 else losses.view(-1)), slope
 
-    return gradient
+    return Gradient(networks.see, networks.order, at)

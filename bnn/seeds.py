@@ -13,6 +13,7 @@ import math
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -65,6 +66,23 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
         yield
 
 
+class _Ahead:
+    """Draws made ahead.
+
+    Arguments:
+        block: `[replicas, draws, size]`.
+        used: how many of them have been given out.
+    """
+
+    def __init__(self, block: Tensor, used: int = 0) -> None:
+        self.block, self.used = block, used
+
+    @cached_property
+    def each(self) -> Sequence[Tensor]:
+        """The draws one by one, `[replicas, size]`."""
+        return self.block.unbind(1)
+
+
 class Streams:
     """Independent streams of random numbers, one per replica.
 
@@ -82,16 +100,14 @@ class Streams:
         self._generators = [torch.Generator(device) for _ in seeds]
         for generator, seed in zip(self._generators, seeds, strict=True):
             generator.manual_seed(_mix(seed, purpose))
-        # By kind and size of a draw: numbers drawn ahead `[replicas, draws, size]`, and how many
-        # draws of them are used.
-        self._ahead: dict[tuple[str, int], tuple[Tensor, int]] = {}
+        self._ahead: dict[tuple[str, int], _Ahead] = {}  # by kind and size of a draw
 
     def take(self, replicas: Sequence[int]) -> Streams:
         """Return the streams of some of the replicas; they go on from where they are."""
         some = copy.copy(self)
         some._generators = [self._generators[r] for r in replicas]
         rows = list(replicas)
-        some._ahead = {what: (block[rows], used) for what, (block, used) in self._ahead.items()}
+        some._ahead = {what: _Ahead(a.block[rows], a.used) for what, a in self._ahead.items()}
         return some
 
     def _fill(self, draws: int, shape: Sequence[int], kind: str) -> Tensor:
@@ -102,15 +118,14 @@ class Streams:
             return self._new(kind, draws, size).view(len(self._generators), draws, *shape)
         # Small draws are made many at a time: a call per replica takes as long as 1,000 numbers.
         # How many depends on their size alone, so that a draw is the same alone or among others.
-        block, used = self._ahead.get((kind, size), (torch.empty(0), many))
-        parts, missing = list[Tensor](), draws
+        ahead, parts, missing = self._ahead.get((kind, size)), list[Tensor](), draws
         while missing:
-            if used == many:
-                block, used = self._new(kind, 1, many * size).view(-1, many, size), 0
-            taken = min(missing, many - used)
-            parts.append(block.narrow(1, used, taken))
-            missing, used = missing - taken, used + taken
-        self._ahead[kind, size] = block, used
+            if ahead is None or ahead.used == many:
+                ahead = _Ahead(self._new(kind, 1, many * size).view(-1, many, size))
+                self._ahead[kind, size] = ahead
+            taken = min(missing, many - ahead.used)
+            parts.append(ahead.block.narrow(1, ahead.used, taken))
+            missing, ahead.used = missing - taken, ahead.used + taken
         drawn = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return drawn if len(shape) == 1 else drawn.view(-1, draws, *shape)
 
@@ -129,12 +144,22 @@ class Streams:
         """Return standard Normal numbers, `[replicas, draws, *shape]`."""
         return self._fill(draws, shape, "normal")
 
+    def normal_each(self, draws: int, size: int) -> Sequence[Tensor]:
+        """Return `normal(draws, size)` draw by draw, each `[replicas, size]`: quick, for loops."""
+        ahead = self._ahead.get(("normal", size))
+        if ahead is None or ahead.used + draws > ahead.block.shape[1]:
+            return self.normal(draws, size).unbind(1)
+        self.drawn += draws
+        start, ahead.used = ahead.used, ahead.used + draws
+        return ahead.each[start : ahead.used]
+
     def uniform(self, draws: int, *shape: int) -> Tensor:
         """Return numbers uniform on [0, 1), `[replicas, draws, *shape]`."""
         return self._fill(draws, shape, "uniform")
 
     def permutations(self, points: int) -> Tensor:
         """Return one random order of `points` things per replica, `[replicas, points]`."""
-        return torch.stack(
-            [torch.randperm(points, generator=g, device=self.device) for g in self._generators]
-        )
+        orders = torch.empty(len(self._generators), points, dtype=torch.long, device=self.device)
+        for order, generator in zip(orders, self._generators, strict=True):
+            torch.randperm(points, generator=generator, out=order)
+        return orders

@@ -69,6 +69,17 @@ def test_the_first_draws_do_not_depend_on_how_many_follow(kind: str) -> None:
     assert torch.equal(drawn, torch.cat([one(1, 21) for _ in range(7)], dim=1))
 
 
+@pytest.mark.parametrize("size", [3, 400, 5000])  # of which many draws are made ahead, a few, none
+def test_draws_one_by_one_are_those_drawn_together(size: int) -> None:
+    single, together = streams([4, 9, 2]), streams([4, 9, 2])
+    for draws in (1, 3, 2, 16, 1):
+        each = single.normal_each(draws, size)
+        assert len(each) == draws
+        assert torch.equal(torch.stack(list(each), dim=1), together.normal(draws, size))
+    rest = single.take([2, 0])
+    assert torch.equal(rest.normal_each(1, size)[0], together.normal(1, size)[[2, 0], 0])
+
+
 def test_purposes_and_seeds_give_other_numbers() -> None:
     drawn = torch.cat([streams([0, 1, 2], p).normal(1, 2)[:, 0] for p in ("a", "b")])
     assert len(drawn.unique(dim=0)) == 6

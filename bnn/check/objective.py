@@ -68,9 +68,10 @@ def watched() -> Iterator[list[Objective]]:
     caught: list[Objective] = []
     step = Active.step
 
-    def watching(active: Active, loss: Loss, x: Tensor, y: Tensor, rate: float) -> Tensor:
-        losses = step(active, loss, x, y, rate)
-        caught[:] = [Objective(loss, active.problem.take([0]), active.parameters.detach()[:1])]
+    def watching(active: Active, batch: int, rate: float) -> Tensor:
+        losses = step(active, batch, rate)
+        with torch.inference_mode(False):
+            caught[:] = [Objective(active.loss, active.problem.take([0]), active.parameters[:1])]
         return losses
 
     with mock.patch.object(Active, "step", watching):

@@ -186,14 +186,14 @@ class WrittenOut:
         potential: U.
         gradient: of U / N on all rows, at the positions in `place`.
         place: `[replicas, chains, parameters]`.
-        rows: inputs and targets, N of each.
+        points: N.
         none: streams from which nothing is drawn.
     """
 
     potential: Potential
     gradient: Gradient
     place: Tensor
-    rows: tuple[Tensor, Tensor]
+    points: int
     none: Streams
 
     @staticmethod
@@ -203,8 +203,9 @@ class WrittenOut:
         gradient = of_joint(problem, problem.points, place)
         if gradient is None:
             return None
+        gradient.see(*problem.batch(problem.train))
         none = Streams([], "none", start.device, start.dtype)
-        return WrittenOut(potential, gradient, place, problem.batch(problem.train), none)
+        return WrittenOut(potential, gradient, place, problem.points, none)
 
     def __call__(self, position: Tensor) -> Tensor:
         """Return U."""
@@ -214,9 +215,8 @@ class WrittenOut:
         """Return U and its gradient."""
         with torch.inference_mode():
             self.place.copy_(position)
-            value, slope = self.gradient(*self.rows, self.none)
-        points = self.rows[0].shape[1]
-        return value * points, slope * points
+            value, slope = self.gradient.at(0, self.none)
+        return value * self.points, slope * self.points
 
 
 def _written_out(problem: Problem, potential: Potential, start: Tensor) -> Potential:

@@ -6,7 +6,8 @@ own noise and its own entries in the optimiser, whose update is entry by entry. 
 replica does not depend on the others, and one that has stopped can leave the computation.
 """
 
-from bnn.optimise.loop import Visit, train
+from bnn.optimise.active import Visit
+from bnn.optimise.loop import train
 from bnn.optimise.loss import Loss
 from bnn.optimise.progress import Progress, silent
 from bnn.optimise.record import CURVE_POINTS, Curve, Fit

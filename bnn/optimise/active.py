@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -18,6 +17,9 @@ from bnn.seeds import Streams
 
 KEPT = 2**24  # numbers of the replicas' rows that are kept standardised; of more, each batch alone
 
+# (numbers of the replicas still in training, steps done, their parameters), after every step.
+Visit = Callable[[Sequence[int], int, Tensor], None]
+
 
 @dataclass(frozen=True)
 class Active:
@@ -27,6 +29,7 @@ class Active:
     seeds: Sequence[int]
     problem: Problem
     parameters: Tensor
+    loss: Loss
     update: Update
     orders: Streams
     noise: Streams
@@ -38,19 +41,21 @@ class Active:
         problem: Problem,
         seeds: Sequence[int],
         start: Tensor,
+        loss: Loss,
         update: Callable[[Tensor], Update],
         size: int,
         write_out: WriteOut | None,
     ) -> Active:
         """Return all replicas, before their first step."""
-        parameters = start.detach().clone().requires_grad_()
+        parameters = start.detach().clone()
         device, dtype = start.device, start.dtype
         return Active(
             replicas=range(problem.replicas),
             seeds=seeds,
             problem=problem,
             parameters=parameters,
-            update=update(parameters.detach()),
+            loss=loss,
+            update=update(parameters),
             orders=Streams(seeds, "batches", device, dtype),
             noise=Streams(seeds, "training noise", device, dtype),
             size=size,
@@ -64,76 +69,85 @@ class Active:
             replicas=[self.replicas[row] for row in rows],
             seeds=[self.seeds[row] for row in rows],
             problem=self.problem.take(rows),
-            parameters=self.parameters.detach()[rows].clone().requires_grad_(),
+            parameters=self.parameters[rows],
             update=self.update.take(rows),
             orders=self.orders.take(rows),
             noise=self.noise.take(rows),
         )
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield an epoch's minibatches.
+    def epoch(self, rates: Sequence[float], done: int, visits: Sequence[Visit]) -> Tensor:
+        """Make an epoch's steps, and return the mean of the losses before them, `[replicas]`.
+
+        Arguments:
+            rates: the learning rate of each step.
+            done: how many steps there were before.
+            visits: told of every step.
+        """
+        total = self.parameters.new_zeros(len(self.replicas))
+        with torch.inference_mode(self.write_out is not None):  # a fifth off a small network's step
+            for batch, rate in zip(self.batches(), rates, strict=True):
+                total += self.step(batch, rate)
+                done += 1
+                for visit in visits:
+                    with torch.inference_mode(False):
+                        visit(self.replicas, done, self.parameters)
+        return total / len(rates)
+
+    def batches(self) -> Iterator[int]:
+        """Yield an epoch's minibatches, by their numbers among those that the gradient has seen.
 
         Each replica visits its rows in an order of its own, drawn anew each epoch; the rows of a
         ragged last batch wait for another epoch, so that every step has the same weight.
         """
         points, size = self.problem.points, self.size
         if size == points:
-            yield self._all_rows
+            yield 0
             return
         order = self.orders.permutations(points)
-        train = self.problem.train
-        if train.index.numel() * train.table[0].numel() > KEPT:
-            for columns in order.split(size, dim=1)[: points // size]:
-                yield self.problem.batch(train.at(columns))
+        if self._kept:
+            self._gradient.order(order.add_(self._offsets).view(-1))
+            yield from range(points // size)
             return
-        # Rows that are standardised once, and put into order an epoch at a time, cost a sixth.
-        rows = (order + self._offsets).flatten()
-        x, y = (
-            part.flatten(0, 1).index_select(0, rows).view(part.shape) for part in self._all_rows
-        )
-        batches = zip(x.split(size, dim=1), y.split(size, dim=1), strict=True)
-        yield from itertools.islice(batches, points // size)
+        for columns in order.split(size, dim=1)[: points // size]:
+            self._gradient.see(*self.problem.batch(self.problem.train.at(columns)))
+            yield 0
 
-    def step(self, loss: Loss, x: Tensor, y: Tensor, rate: float) -> Tensor:
+    def step(self, batch: int, rate: float) -> Tensor:
         """Make one step, and return the losses before it, `[replicas]`."""
-        if self._gradient is None:
-            losses, gradient = by_autograd(loss, self.problem, self.parameters, x, y, self.noise)
-            self.update.step(self._values, gradient, rate, self.noise)
-            return losses
-        with torch.inference_mode():  # a fifth off a small network's step
-            losses, gradient = self._gradient(x, y, self.noise)
-            self.update.step(self._values, gradient, rate, self.noise)
+        losses, gradient = self._gradient.at(batch, self.noise)
+        self.update.step(self.parameters, gradient, rate, self.noise)
         return losses
 
     @cached_property
-    def _gradient(self) -> Gradient | None:
-        if self.write_out is None:
-            return None
-        return self.write_out(self.problem, self.size, self._values)
+    def _gradient(self) -> Gradient:
+        make = self.write_out or partial(by_autograd, self.loss)
+        gradient = make(self.problem, self.size, self.parameters)
+        assert gradient is not None
+        if self._kept:
+            gradient.see(*self.problem.batch(self.problem.train))
+        return gradient
 
     @cached_property
-    def _values(self) -> Tensor:
-        """The parameters, as numbers to change."""
-        return self.parameters.detach()
+    def _kept(self) -> bool:
+        """Are all rows standardised once? Else each batch is, which takes six times as long."""
+        train = self.problem.train
+        numbers = train.index.numel() * train.table[0].numel()
+        return numbers <= KEPT or self.size == self.problem.points
 
     def held_out_loss(self, validate: Loss) -> Tensor | None:
         """Return the losses on the validation rows, where there are any."""
         if not self.problem.validation.points:
             return None
-        parameters = self.parameters.detach()
-        noise = Streams(self.seeds, "validation noise", parameters.device, parameters.dtype)
+        like = self.parameters
+        noise = Streams(self.seeds, "validation noise", like.device, like.dtype)
         with torch.no_grad():
-            return validate(self.problem, parameters, *self._held_out, noise)
+            return validate(self.problem, self.parameters, *self._held_out, noise)
 
     @cached_property
     def _offsets(self) -> Tensor:
         """Where each replica's rows begin among all, `[replicas, 1]`."""
         replicas, points = self.problem.replicas, self.problem.points
         return torch.arange(replicas, device=self.parameters.device)[:, None] * points
-
-    @cached_property
-    def _all_rows(self) -> tuple[Tensor, Tensor]:
-        return self.problem.batch(self.problem.train)
 
     @cached_property
     def _held_out(self) -> tuple[Tensor, Tensor]:

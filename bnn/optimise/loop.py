@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 
 import pyro
-import torch
 from torch import Tensor
 
 from bnn.errors import InputError
 from bnn.gradients import WriteOut
-from bnn.optimise.active import Active
+from bnn.optimise.active import Active, Visit
 from bnn.optimise.loss import Loss
 from bnn.optimise.progress import Progress, silent
 from bnn.optimise.record import Fit, Mean, Record
@@ -20,9 +19,6 @@ from bnn.optimise.training import Training
 from bnn.optimise.trust import trusted
 from bnn.optimise.update import Adam, Update
 from bnn.problem import Problem
-
-# (numbers of the replicas still in training, steps done, their parameters), after every step.
-Visit = Callable[[Sequence[int], int, Tensor], None]
 
 
 def train(
@@ -64,21 +60,16 @@ def train(
     record = Record(start, training.patience)
     steps, epochs = problem.points // size, training.epochs_of(problem.points)
     mean = Mean(start, math.floor((1 - training.average) * steps * epochs))
+    visits: list[Visit] = [mean.visit] if training.average else []
+    visits += [] if visit is None else [visit]
     # Pyro's validation would raise on the first replica that diverges, and take the others along.
     with pyro.validation_enabled(False):
         write_out = trusted(write_out, loss, problem, start, seeds, size)
-        active = Active.all_of(problem, seeds, start, update, size, write_out)
+        active = Active.all_of(problem, seeds, start, loss, update, size, write_out)
         for epoch in range(epochs):
-            total = torch.zeros(len(active.replicas), device=start.device, dtype=start.dtype)
-            for step, (x, y) in enumerate(active.batches()):
-                rate = training.rate((epoch + step / steps) / epochs)
-                total += active.step(loss, x, y, rate)
-                done = epoch * steps + step + 1
-                if training.average:
-                    mean.visit(active.replicas, done, active.parameters.detach())
-                if visit is not None:
-                    visit(active.replicas, done, active.parameters.detach())
-            going = record.note(epoch, active, total / steps, active.held_out_loss(validate))
+            rates = [training.rate((epoch + step / steps) / epochs) for step in range(steps)]
+            losses = active.epoch(rates, epoch * steps, visits)
+            going = record.note(epoch, active, losses, active.held_out_loss(validate))
             if epoch + 1 == epochs and training.patience is None:
                 record.keep(active, going)
             progress((epoch + 1) / epochs)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bnn.data.batches import Batches
+from bnn.gradients import Gradient
 from bnn.problem import Problem
 from bnn.seeds import Streams
 
@@ -15,12 +17,21 @@ from bnn.seeds import Streams
 Loss = Callable[[Problem, Tensor, Tensor, Tensor, Streams], Tensor]
 
 
-def by_autograd(
-    loss: Loss, problem: Problem, parameters: Tensor, x: Tensor, y: Tensor, noise: Streams
-) -> tuple[Tensor, Tensor]:
-    """Return the losses `[replicas]` and their gradient, of the parameters' shape."""
-    if not parameters.requires_grad:
-        parameters = parameters.detach().requires_grad_()
-    losses = loss(problem, parameters, x, y, noise)
-    (gradient,) = torch.autograd.grad(losses.sum(), parameters)
-    return losses.detach(), gradient
+def by_autograd(loss: Loss, problem: Problem, rows: int, parameters: Tensor) -> Gradient:
+    """Return the gradient of a loss as autograd finds it; arguments as of a `WriteOut`."""
+    parameters, seen = parameters.detach().requires_grad_(), list[Batches]()
+
+    def see(x: Tensor, y: Tensor) -> None:
+        seen[:] = Batches(x, rows), Batches(y, rows)
+
+    def order(rows: Tensor) -> None:
+        for batches in seen:
+            batches.order(rows)
+
+    def at(batch: int, noise: Streams) -> tuple[Tensor, Tensor]:
+        x, y = (batches.parts[batch] for batches in seen)
+        losses = loss(problem, parameters, x, y, noise)
+        (gradient,) = torch.autograd.grad(losses.sum(), parameters)
+        return losses.detach(), gradient
+
+    return Gradient(see, order, at)

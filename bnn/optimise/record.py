@@ -82,7 +82,7 @@ class Record:
 
     def keep(self, active: Active, rows: Sequence[int]) -> None:
         """Keep the parameters that some of the active replicas have now."""
-        self.kept[[active.replicas[row] for row in rows]] = active.parameters.detach()[rows]
+        self.kept[[active.replicas[row] for row in rows]] = active.parameters[rows]
 
     def fit(self, seconds: float) -> Fit:
         """Return the fit: the best parameters where there was a choice, else the last."""

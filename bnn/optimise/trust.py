@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from bnn.gradients import WriteOut, exact
+from bnn.gradients import Gradient, WriteOut, exact
 from bnn.optimise.loss import Loss, by_autograd
 from bnn.problem import Problem
 from bnn.seeds import Streams
@@ -28,16 +29,24 @@ def trusted(
     if write_out is None or write_out(problem, size, parameters.detach()) is None:
         return None
     problem, parameters = exact(problem), parameters.detach().double().contiguous()
-    gradient = write_out(problem, size, parameters)
     columns = torch.arange(size, device=parameters.device).expand(problem.replicas, -1)
     x, y = problem.batch(problem.train.at(columns))
     noise = [
         Streams(seeds, "check against autograd", parameters.device, parameters.dtype)
         for _ in range(2)
     ]
-    found = gradient(x, y, noise[0]) if gradient else ()
-    expected = by_autograd(loss, problem, parameters, x, y, noise[1])
+    makes: tuple[WriteOut, WriteOut] = (write_out, partial(by_autograd, loss))
+    found, expected = (
+        _once(make(problem, size, parameters), x, y, streams)
+        for make, streams in zip(makes, noise, strict=True)
+    )
     return write_out if agrees(found, expected) else None
+
+
+def _once(gradient: Gradient | None, x: Tensor, y: Tensor, noise: Streams) -> tuple[Tensor, Tensor]:
+    assert gradient is not None
+    gradient.see(x, y)
+    return gradient.at(0, noise)
 
 
 def agrees(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
