@@ -739,8 +739,8 @@ def assert_inert(html):
     seen = see(html)
     known = set(
         "html head meta title style body header footer main nav section p h1 h2 h3 div ul li a "
-        "details summary fieldset legend label input bdi table caption thead tbody tr th td small span figure "
-        "figcaption dl dt dd code script "
+        "details summary fieldset legend label input bdi table caption thead tbody tr th td small "
+        "span figure figcaption dl dt dd code script "
         "svg desc g defs clippath path rect use text tspan image line polygon".split()
     )
     assert {tag for tag, _ in seen.tags} <= known
