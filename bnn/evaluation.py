@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bnn.data import Dataset
 from bnn.diagnostics import caveats_of, diagnose
-from bnn.metrics.entropy import entropy, mutual_information
+from bnn.metrics.entropy import entropy
 from bnn.posterior import Posterior, predict
 from bnn.predictive import CategoricalMixture, NormalMixture, Predictive
 from bnn.run import Score
@@ -117,7 +117,10 @@ def _quantities(predictive: Predictive) -> Iterator[tuple[str, Tensor]]:
     if isinstance(predictive, CategoricalMixture):
         yield "probs", predictive.probs
         yield "entropy", entropy(predictive.log_probs)
-        yield "mutual_information", mutual_information(predictive.draw_log_probs)
+        yield (
+            "mutual_information",
+            entropy(predictive.log_probs) - predictive.draw_entropies.mean(1),
+        )
     else:
         yield "mean", predictive.mean
         yield "noise_sd", predictive.noise_variance.sqrt()

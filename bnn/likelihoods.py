@@ -22,8 +22,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
-from torch.nn.functional import log_softmax, logsigmoid, softplus
+from torch.nn.functional import logsigmoid, softplus
 
+from bnn.averages import log_softmax
 from bnn.data import Task
 from bnn.errors import InputError
 from bnn.predictive import CategoricalMixture, NormalMixture, Predictive
@@ -85,8 +86,7 @@ class Categorical:
         self, outputs: Tensor, latents: Latents, shift: Tensor, unit: Tensor
     ) -> Predictive:
         """Return the mixture of categorical distributions."""
-        # With points as the last axis a softmax over few classes takes a third of the time.
-        return CategoricalMixture(log_softmax(outputs.mT.double(), dim=-2).mT)
+        return CategoricalMixture(log_softmax(outputs))
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Bernoulli:
     ) -> Predictive:
         """Return the same mixture as two classes of a categorical distribution."""
         logit = outputs[..., 0].double()
-        return CategoricalMixture(torch.stack([logsigmoid(-logit), logsigmoid(logit)], dim=-1))
+        return CategoricalMixture(torch.stack([logsigmoid(-logit), logsigmoid(logit)], dim=-2).mT)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class SoftCategorical(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return sum_k value_k log softmax(logits)_k."""
-        return (value * log_softmax(self.logits, dim=-1)).sum(-1)
+        return (value * self.logits.log_softmax(-1)).sum(-1)
 
 
 class Noise(Protocol):

@@ -5,7 +5,8 @@ With draws w_1, ..., w_S from a posterior,
     p(y | x, D) = 1/S sum_s p(y | x, w_s),
 
 the average of the densities: never the density of averaged parameters, and never a Normal with the
-mixture's mean and variance. This file is the only place where draws are averaged.
+mixture's mean and variance. This file, with `bnn.averages` for classes, is the only place where
+draws are averaged.
 
 Shapes: replicas R, draws S, points N, classes C. Everything is float64, natural logarithms.
 """
@@ -20,6 +21,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from bnn.averages import Averages, averages
 from bnn.errors import InputError
 
 
@@ -64,10 +66,19 @@ class CategoricalMixture:
         """How many components the mixture has."""
         return self.draw_log_probs.shape[1]
 
-    @cached_property
+    @property
     def log_probs(self) -> Tensor:
         """log p(class | x, D), `[replicas, points, classes]`."""
-        return log_mean_exp(self.draw_log_probs, dim=1)
+        return self._averages.log_probs
+
+    @property
+    def draw_entropies(self) -> Tensor:
+        """Entropy of p(y | x, w_s), nats, `[replicas, draws, points]`."""
+        return self._averages.entropies
+
+    @cached_property
+    def _averages(self) -> Averages:
+        return averages(self.draw_log_probs)
 
     @cached_property
     def probs(self) -> Tensor:
@@ -95,9 +106,9 @@ class CategoricalMixture:
         check_targets(self, y)
         return label_log_prob(self.log_probs, y)
 
-    def subset(self, draws: Sequence[int] | Tensor) -> CategoricalMixture:
+    def subset(self, draws: Sequence[int] | Tensor | slice) -> CategoricalMixture:
         """Return the mixture of some of the draws."""
-        return CategoricalMixture(self.draw_log_probs[:, draws])
+        return CategoricalMixture(self.draw_log_probs.mT[:, draws].mT)  # points stay the last axis
 
     def take(self, replicas: Sequence[int] | slice) -> CategoricalMixture:
         """Return the predictive of some of the replicas."""

@@ -21,6 +21,7 @@ from bnn.errors import InputError
 from bnn.seeds import Streams
 
 BINS = 15
+CHANCES_AT_ONCE = 2**17  # random numbers held at once: 1 MiB
 KNOTS = 201  # where a reliability curve is evaluated: at quantiles of the confidences
 
 
@@ -40,8 +41,7 @@ def calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> 
 
     Reference: Guo et al. (2017), https://proceedings.mlr.press/v70/guo17a.html
     """
-    edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype)[1:-1]
-    gaps = _binned(torch.bucketize(confidence.contiguous(), edges), correct - confidence, bins)
+    gaps = _binned(_bin(confidence, bins), correct - confidence, bins)
     return gaps.abs().sum(-1) / confidence.shape[-1]
 
 
@@ -75,12 +75,14 @@ def calibration_null(
         )
     confidence = probs.amax(-1)
     streams = Streams(seeds, "calibration null", confidence.device, confidence.dtype)
+    inside = torch.nn.functional.one_hot(_bin(confidence, bins), bins).to(confidence)
+    expected = confidence[:, None] @ inside
     errors = []
-    for _ in range(simulations):
-        chance = streams.uniform(1, confidence.shape[-1])[:, 0]
-        drawn = (chance < confidence).to(confidence.dtype)
-        errors.append(calibration_error(confidence, drawn, bins))
-    return torch.stack(errors)
+    for some in torch.arange(simulations).split(max(1, CHANCES_AT_ONCE // confidence.numel())):
+        chance = streams.uniform(len(some), confidence.shape[-1])
+        drawn = (chance < confidence[:, None]).to(confidence)
+        errors.append((drawn @ inside - expected).abs().sum(-1) / confidence.shape[-1])
+    return torch.cat(errors, 1).mT
 
 
 def squared_calibration_error_debiased(
@@ -220,6 +222,12 @@ def brier_decomposition(confidence: Tensor, correct: Tensor) -> BrierDecompositi
     isotonic = np.mean((recalibrated - happened) ** 2)
     base = np.mean((happened.mean() - happened) ** 2)
     return BrierDecomposition(float(score - isotonic), float(base - isotonic), float(base))
+
+
+def _bin(confidence: Tensor, bins: int) -> Tensor:
+    """Return the number of the bin (a, b] that each confidence is in."""
+    edges = torch.linspace(0, 1, bins + 1, dtype=confidence.dtype)[1:-1]
+    return torch.bucketize(confidence.contiguous(), edges)
 
 
 def _binned(place: Tensor, values: Tensor, bins: int) -> Tensor:

@@ -47,7 +47,7 @@ def check_aligned(aligned: Collection[str], predictives: Mapping[str, Predictive
 
 def _check_finite(predictive: Predictive, condition: str) -> None:
     if isinstance(predictive, CategoricalMixture):  # log 0 = -inf is a prediction, NaN is none
-        log_probs = predictive.draw_log_probs
+        log_probs = predictive.log_probs[:, None]  # NaN or infinite where that of a draw is
         bad = (log_probs.isnan() | log_probs.isposinf()).any(-1)
     else:
         bad = ~(predictive.loc.isfinite() & predictive.scale.isfinite() & (predictive.scale > 0))

@@ -38,7 +38,7 @@ class Classified:
     @staticmethod
     def of(mixture: CategoricalMixture, y: Tensor | None) -> Classified:
         """Return the predictions with each draw its own component."""
-        return Classified(mixture, entropy(mixture.draw_log_probs), mixture.draws, y)
+        return Classified(mixture, mixture.draw_entropies, mixture.draws, y)
 
     @cached_property
     def entropy(self) -> Tensor:
@@ -55,11 +55,18 @@ class Classified:
         """What is left: doubt about the weights, `[R, N]`."""
         return self.entropy - self.expected_entropy
 
+    @cached_property
+    def hit(self) -> Tensor:
+        """1 where the most probable class is the label, else 0, `[R, N]`."""
+        assert self.y is not None
+        return likelihood.correct(self.mixture.log_probs, self.y)
+
     def grouped(self, groups: Tensor) -> Classified:
         """Return the same predictions with groups of draws `[G, size]` as components."""
-        parts = [self.mixture.subset(group).log_probs for group in groups]
+        runs = [slice(group[0], group[-1] + 1) for group in groups.tolist()]  # of neighbours
+        parts = [self.mixture.subset(run).log_probs.mT for run in runs]
         return Classified(
-            CategoricalMixture(torch.stack(parts, 1)),
+            CategoricalMixture(torch.stack(parts, 1).mT),
             self.entropies[:, groups].mean(2),
             groups.numel(),
             self.y,
@@ -116,7 +123,7 @@ def _agreement(rows: Classified) -> dict[str, Estimate]:
     return {
         "nll": mean(scores["nll"]),
         "nll_bits": mean(likelihood.bits(scores["nll"])),
-        "accuracy": mean(likelihood.correct(rows.mixture.log_probs, rows.y)),
+        "accuracy": mean(rows.hit),
         "brier": mean(scores["brier"]),
     }
 
@@ -125,10 +132,9 @@ def _calibration(rows: Classified) -> dict[str, Estimate]:
     if rows.y is None or not _numbered(rows):
         return {}
     confidence = rows.mixture.probs.amax(-1)
-    hit = likelihood.correct(rows.mixture.log_probs, rows.y)
-    found = {"ece": exactly(calibration.calibration_error(confidence, hit))}
+    found = {"ece": exactly(calibration.calibration_error(confidence, rows.hit))}
     if confidence.shape[-1] > 1:
-        debiased = calibration.squared_calibration_error_debiased(confidence, hit)
+        debiased = calibration.squared_calibration_error_debiased(confidence, rows.hit)
         found["ece_debiased"] = Estimate(*debiased)
     return found
 
