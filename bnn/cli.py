@@ -13,12 +13,13 @@ from rich.progress import TaskID
 from bnn.check import check, table
 from bnn.data import DATASETS, uci
 from bnn.errors import InputError, choose, did_you_mean
-from bnn.execution import one_thread, progress_bar
+from bnn.execution import progress_bar
 from bnn.methods import METHODS
 from bnn.report import page
 from bnn.report.words import count
 from bnn.run import Run, key_of
 from bnn.store import Store
+from bnn.threads import one_thread
 
 OF_METHOD = {"method", "version", "label", "prior"}  # the settings that methods do not share
 OF_REPLICA = {"seed", "split", "rows"}  # nor replicas

@@ -19,14 +19,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bnn.batch import Batch
 from bnn.errors import InputError
+from bnn.forecast import NEGLIGIBLE, check, forecast
+from bnn.memory import available
 from bnn.optimise import Progress as Tell
 from bnn.store import Store
+from bnn.threads import one_thread
 
 Update = Callable[[int, float], None]  # told a shard's number and its finished share
 
@@ -55,10 +57,12 @@ def execute(batches: Sequence[Batch], store: Store, *, workers: int, console: Co
     """Make the runs of all batches and save each batch's as soon as it is finished.
 
     Raises:
-        InputError: if a method cannot serve a problem as posed; what is finished is kept.
+        InputError: if a method cannot serve a problem as posed; what is finished is kept. Before
+            anything is trained, if a replica of any method takes more memory than is free.
     """
     if workers < 1:
         raise InputError("at least one worker", str(workers), "Leave --workers away.")
+    workers = _affordable(batches, workers)
     shards = [shard for batch in batches for shard in _shards(batch, workers)]
     workers = min(workers, len(shards))
     with progress_bar(console) as bar:
@@ -85,9 +89,21 @@ def _work(batch: Batch, store: Store, tell: Tell) -> None:
     tell(1.0)
 
 
+def _affordable(batches: Sequence[Batch], workers: int) -> int:
+    """Return how many workers may fit a replica of any method at once, if one may."""
+    for batch in batches:
+        told, device = forecast(batch.method, batch.problem), batch.problem.like.device
+        check(told, batch.problem.take([0]))
+        if told.bytes > NEGLIGIBLE:
+            workers = max(1, min(workers, int(available(device) / told.bytes)))
+    return workers
+
+
 def _shards(batch: Batch, workers: int) -> Iterator[Batch]:
     count = min(workers, max(1, len(batch.seeds) // REPLICAS_WORTH_SHARING))
-    at_once = max(1, min(REPLICAS_AT_ONCE, WEIGHTS_AT_ONCE // batch.problem.layout.size))
+    told, free = forecast(batch.method, batch.problem), available(batch.problem.like.device)
+    most = (WEIGHTS_AT_ONCE // batch.problem.layout.size, free / workers / told.bytes)
+    at_once = max(1, int(min(REPLICAS_AT_ONCE, *most)))
     count = max(count, math.ceil(len(batch.seeds) / at_once))
     for part in np.array_split(np.array(batch.seeds), count):
         yield batch.take(tuple(part.tolist()))
@@ -146,17 +162,6 @@ def _worker(batch: Batch, store: Store, board: Path, i: int, count: int) -> None
         _work(batch, store, partial(shares.__setitem__, i))
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread inside the block."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def progress_bar(console: Console) -> Progress:
     """Return a bar with a line for each task."""
     return Progress(
@@ -164,5 +169,8 @@ def progress_bar(console: Console) -> Progress:
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
+        TextColumn("left, about"),
+        TimeRemainingColumn(),
         console=console,
+        speed_estimate_period=3600,  # seconds: epochs may be minutes apart
     )

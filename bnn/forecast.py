@@ -18,7 +18,7 @@ from bnn.problem import Problem
 
 COPIES = 12  # of numbers in training: themselves, their gradient, Adam's moments, what autograd
 # and the first comparison with it hold
-ROWS = 2  # numbers for each weight that are trained, where a method does not say
+ROWS = 1.5  # numbers for each weight that are trained, where a method does not say: one or two
 WORKING = 30  # numbers for each weight that a chain is moved with
 NEGLIGIBLE = 2**28  # bytes that are not worth asking for
 INSTANT = 1e12  # operations that are not worth measuring for: seconds
@@ -34,21 +34,18 @@ class Forecast:
         bytes: of the arrays that are alive at the peak.
         remedy: what to do where that is too much.
         flops: of matrices whose work grows faster than the network's; 0 where there are none.
-        draws: networks that the posterior consists of; None where it has no end of them.
     """
 
     bytes: float
     remedy: str = "Use fewer replicas at once, or a smaller network."
     flops: float = 0.0
-    draws: int | None = None
 
     def times(self, count: int) -> Forecast:
         """Return what so many of them take at once, the members of an ensemble or replicas."""
-        draws = None if self.draws is None else count * self.draws
-        return Forecast(count * self.bytes, self.remedy, count * self.flops, draws)
+        return Forecast(count * self.bytes, self.remedy, count * self.flops)
 
 
-def of_training(problem: Problem, rows: int = 1, weights: int | None = None) -> Forecast:
+def of_training(problem: Problem, rows: float = 1, weights: int | None = None) -> Forecast:
     """Return the forecast of training some numbers for each weight, as a guide has.
 
     Arguments:
@@ -74,7 +71,7 @@ def of_chains(problem: Problem, chains: int, samples: int, weights: int | None =
     weights = problem.layout.size if weights is None else weights
     numbers = chains * (samples + WORKING) * weights
     remedy = "Keep fewer samples, or use fewer chains or replicas at once."
-    return Forecast(numbers * problem.like.element_size(), remedy, draws=chains * samples)
+    return Forecast(numbers * problem.like.element_size(), remedy)
 
 
 def minutes(flops: float, device: torch.device) -> float:

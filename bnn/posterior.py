@@ -26,6 +26,7 @@ from bnn.optimise import Fit
 from bnn.predictive import Predictive
 from bnn.problem import Problem
 from bnn.seeds import Streams
+from bnn.threads import threads_for
 
 ROWS_AT_ONCE = 2**17  # rows x draws x replicas pushed through a network in one go
 UNITS_AT_ONCE = 2**18  # units of a layer x rows x draws x replicas, computed in one go: more of
@@ -206,7 +207,8 @@ class Posterior:
         outputs, latents, start = z.new_empty(shape), list[dict[str, Tensor]](), 0
         for weights, masks in self._blocks(streams, shape[1]):
             part = outputs[:, start : start + weights.shape[1]]
-            self._run(weights, z, masks, part)
+            with threads_for(self.problem.layout.size):
+                self._run(weights, z, masks, part)
             if self.scaling is not None:
                 part.copy_(self.scaling(part.mT).mT)
             latents.append(self.problem.latents(weights))

@@ -224,8 +224,6 @@ def test_members_add_up() -> None:
     posed = problem(4, 5)
     one, five = (forecast.forecast(method, posed) for method in (MLE(), DeepEnsemble(members=5)))
     assert five.bytes == 5 * one.bytes
-    assert (one.draws, five.draws) == (1, 5)
-    assert forecast.forecast(HMC(chains=3, samples=7), posed).draws == 21
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)

@@ -33,6 +33,7 @@ from bnn.optimise import CURVE_POINTS, Curve, Fit, Progress, agrees, difference,
 from bnn.posterior import Chains, Posterior
 from bnn.problem import Problem
 from bnn.seeds import Streams, as_seeds
+from bnn.threads import threads_for
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # relative difference to Pyro's density
 
@@ -85,7 +86,8 @@ class HMC:
         check_proper(problem)
         start = starts(problem, seeds, self.chains)
         began = time.perf_counter()
-        with pyro.validation_enabled(False):  # it would raise where a replica is not finite
+        # Validation would raise where a replica is not finite.
+        with threads_for(problem.layout.size), pyro.validation_enabled(False):
             sampled = sample(
                 trusted(problem, start),
                 start,

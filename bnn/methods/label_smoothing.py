@@ -19,7 +19,6 @@ from torch import Tensor
 
 from bnn.data import Task
 from bnn.errors import InputError
-from bnn.forecast import Forecast, of_training
 from bnn.likelihoods import SoftCategorical
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.maximum_likelihood import negative_log_likelihood
@@ -55,10 +54,6 @@ class LabelSmoothing:
         """Return settings that end at the optimum of a few weights."""
         training = Training(epochs=3000, learning_rate=0.05, decay=True)
         return replace(self, training=training)
-
-    def forecast(self, problem: Problem) -> Forecast:
-        """Return what one replica takes: one network in training."""
-        return replace(of_training(problem), draws=1)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""

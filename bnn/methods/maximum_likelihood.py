@@ -14,7 +14,6 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from bnn.forecast import Forecast, of_training
 from bnn.gradients import of_likelihood
 from bnn.methods.accuracy import Accuracy
 from bnn.optimise import Progress, Training, silent, train
@@ -39,10 +38,6 @@ class MLE:
         """Return settings that end at the optimum of a few weights."""
         training = Training(epochs=1000, learning_rate=0.05, decay=True)
         return replace(self, training=training)
-
-    def forecast(self, problem: Problem) -> Forecast:
-        """Return what one replica takes: one network in training."""
-        return replace(of_training(problem), draws=1)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Train one network per seed, all at once."""

@@ -28,6 +28,7 @@ from bnn.optimise import Curve, Fit, Progress, silent
 from bnn.posterior import Chains, Posterior
 from bnn.problem import Problem
 from bnn.seeds import as_seeds, seeded
+from bnn.threads import threads_for
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class NUTS:
             hook_fn=watch,
             disable_progbar=True,
         )
-        mcmc.run()
+        with threads_for(problem.layout.size):
+            mcmc.run()
         return mcmc.get_samples()["weights"][:, 0, 0], diverged
 
 

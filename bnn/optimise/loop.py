@@ -10,6 +10,7 @@ import pyro
 from torch import Tensor
 
 from bnn.errors import InputError
+from bnn.forecast import check, of_training
 from bnn.gradients import WriteOut
 from bnn.optimise.active import Active, Visit
 from bnn.optimise.loss import Loss
@@ -19,6 +20,7 @@ from bnn.optimise.training import Training
 from bnn.optimise.trust import trusted
 from bnn.optimise.update import Adam, Update
 from bnn.problem import Problem
+from bnn.threads import threads_for
 
 
 def train(
@@ -55,6 +57,7 @@ def train(
         raise InputError(
             "validation rows for early stopping", "none", "Keep some, or set patience=None."
         )
+    check(of_training(problem, weights=start[0].numel()), problem)
     began = time.perf_counter()
     size = training.batch_of(problem.points)
     record = Record(start, training.patience)
@@ -63,7 +66,7 @@ def train(
     visits: list[Visit] = [mean.visit] if training.average else []
     visits += [] if visit is None else [visit]
     # Pyro's validation would raise on the first replica that diverges, and take the others along.
-    with pyro.validation_enabled(False):
+    with threads_for(problem.layout.size), pyro.validation_enabled(False):
         write_out = trusted(write_out, loss, problem, start, seeds, size)
         active = Active.all_of(problem, seeds, start, loss, update, size, write_out)
         for epoch in range(epochs):
