@@ -22,6 +22,7 @@ from torch.nn.functional import pad
 from bnn.backpropagation import Forward, perceptron
 from bnn.data.arrays import as_inputs
 from bnn.errors import InputError
+from bnn.forecast import Forecast, check
 from bnn.optimise import Fit
 from bnn.predictive import Predictive
 from bnn.problem import Problem
@@ -33,7 +34,8 @@ UNITS_AT_ONCE = 2**18  # units of a layer x rows x draws x replicas, computed in
 # them do not stay in a processor's cache, and take twice as long
 ROW_MULTIPLE = 16  # rows are filled up to a multiple of a processor's vector: 506 x 50 units take
 # a quarter longer than 512 x 50
-WEIGHTS_AT_ONCE = 2**20  # weights x draws x replicas drawn in one go: 4 MiB in float32
+WEIGHTS_AT_ONCE = 2**19  # weights x draws x replicas drawn in one go: 2 MiB in float32
+FEWER = "Predict fewer points at a time, or with fewer draws."
 
 Masks = dict[str, Tensor]
 
@@ -192,7 +194,8 @@ class Posterior:
             `[replicas, draws]`.
 
         Raises:
-            InputError: on inputs that are not finite, also once they are standardised.
+            InputError: on inputs that are not finite, also once they are standardised; on more outputs
+                than there is memory for.
         """
         z = self.problem.standardise(x)
         if not torch.isfinite(z).all():
@@ -204,6 +207,8 @@ class Posterior:
         streams = self._streams(draws)
         # Rows are the last axis in memory, as they come, which the averages over draws gain by.
         shape = len(self.seeds), self.draws(draws), self.problem.network.outputs, z.shape[1]
+        numbers = 2 * shape[1] * shape[2] * shape[3]  # kept, and averaged
+        check(Forecast(numbers * z.element_size(), FEWER), self.problem)
         outputs, latents, start = z.new_empty(shape), list[dict[str, Tensor]](), 0
         for weights, masks in self._blocks(streams, shape[1]):
             part = outputs[:, start : start + weights.shape[1]]

@@ -437,6 +437,16 @@ def test_crps_does_not_depend_on_how_the_work_is_cut(monkeypatch):
     torch.testing.assert_close(spread(loc, scale, 4), groups, rtol=0, atol=1e-14)
 
 
+def test_one_noise_for_all_points_is_a_noise_for_each():
+    g = torch.Generator().manual_seed(18)
+    loc = torch.randn(2, 6, 5, generator=g, dtype=torch.float64)
+    scale = torch.rand(2, 6, 1, generator=g, dtype=torch.float64) + 0.1
+    each = torch.cat([scale.expand_as(loc), scale + 1], -1)  # the last column is another noise
+    one = torch.cat([loc, torch.zeros(2, 6, 1)], -1)
+    found = spread(loc, scale.expand_as(loc), 3)
+    torch.testing.assert_close(found, spread(one, each, 3)[..., :5], rtol=0, atol=1e-14)
+
+
 def test_spread_of_groups_makes_up_the_spread_of_their_mixture():
     g = torch.Generator().manual_seed(17)
     loc = torch.randn(1, 12, 3, generator=g, dtype=torch.float64)

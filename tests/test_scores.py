@@ -431,3 +431,15 @@ def test_what_would_make_a_wrong_number_is_refused():
     collapsed = NormalMixture(real.loc, 0 * real.scale, real.shift, real.unit)
     with pytest.raises(InputError, match="not positive"):
         score(collapsed, targets(38, real), random_draws=False)
+
+
+@pytest.mark.parametrize("draws", [20, 23])  # the last three of 23 are in no group
+def test_the_draws_errors_change_no_score(draws):
+    test = reals(60, draws=draws)
+    y = targets(61, test)
+    alone, jackknifed = (score(test, y, random_draws=random) for random in (False, True))
+    for r in range(R):
+        assert alone[r].keys() == jackknifed[r].keys()
+        for name, found in jackknifed[r].items():
+            assert found.draw_error is not None
+            assert found.value == pytest.approx(alone[r][name].value, rel=1e-13)

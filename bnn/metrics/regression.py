@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from bnn.averages import LOG2_E
+
 PAIRS_AT_ONCE = 2**16  # differences held at once: half a MiB, so that they stay in the cache
 
 
@@ -79,13 +81,20 @@ def spread(loc: Tensor, scale: Tensor, groups: int) -> Tensor:
     Returns:
         `[R, G, G, N]`, symmetric in the groups.
     """
-    replicas, draws, _ = loc.shape
-    columns = max(1, PAIRS_AT_ONCE // (replicas * draws))
-    parts = zip(loc.split(columns, -1), scale.square().split(columns, -1), strict=True)
-    return torch.cat([_spread(m.contiguous(), v.contiguous(), groups) for m, v in parts], -1)
+    replicas, draws, points = loc.shape
+    columns, variance = max(1, PAIRS_AT_ONCE // (replicas * draws)), scale.square()
+    same = bool((variance == variance[..., :1]).all())  # then one root serves all points
+    parts = []
+    for start in range(0, points, columns):
+        at = slice(start, start + columns)
+        parts.append(
+            _spread(loc[..., at], variance[..., :1] if same else variance[..., at], groups)
+        )
+    return torch.cat(parts, -1)
 
 
 def _spread(loc: Tensor, variance: Tensor, groups: int) -> Tensor:
+    loc, variance = loc.contiguous(), variance.contiguous()
     replicas, draws, points = loc.shape
     size = draws // groups
     total = loc.new_zeros(replicas, groups, groups, points)
@@ -101,4 +110,5 @@ def _mean_absolute(mean: Tensor, variance: Tensor) -> Tensor:
     """Return E|Z| for Z ~ N(mean, variance): m erf(m / sqrt(2 v)) + sqrt(2 v / pi) e^(-m^2/2v)."""
     width = (2 * variance).sqrt()
     ratio = mean / width
-    return mean * torch.erf(ratio) + width * torch.exp(-ratio.square()) / math.sqrt(math.pi)
+    near = (ratio.square() * -LOG2_E).exp2()
+    return torch.addcmul(mean * torch.erf(ratio), width / math.sqrt(math.pi), near)

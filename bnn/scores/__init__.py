@@ -115,7 +115,7 @@ def score(
         errors = _draw_errors(estimates, classified, draws)
     else:
         regressed = {
-            name: Regressed.of(other, labels.get(name))
+            name: Regressed.of(other, labels.get(name), draws)
             for name, other in predictives.items()
             if isinstance(other, NormalMixture)
         }

@@ -60,13 +60,17 @@ class Regressed:
     truth: Truth | None
 
     @staticmethod
-    def of(mixture: NormalMixture, y: Tensor | None) -> Regressed:
-        """Return the predictions with all draws in one group."""
-        truth = None if y is None else Truth.of(y, mixture, groups=1)
-        return Regressed(mixture, torch.arange(mixture.draws)[None], truth)
+    def of(mixture: NormalMixture, y: Tensor | None, groups: Tensor | None = None) -> Regressed:
+        """Return the predictions with draws in groups, or, where some are left aside, in one."""
+        if groups is None or groups.numel() < mixture.draws:
+            groups = torch.arange(mixture.draws)[None]
+        truth = None if y is None else Truth.of(y, mixture, len(groups))
+        return Regressed(mixture, groups, truth)
 
     def grouped(self, groups: Tensor) -> Regressed:
         """Return the same predictions with groups of draws `[G, size]`."""
+        if torch.equal(self.groups, groups):
+            return self
         mixture = self.mixture.subset(groups.flatten())
         truth = None if self.truth is None else Truth.of(self.truth.y, mixture, len(groups))
         return Regressed(mixture, groups, truth)
