@@ -27,6 +27,7 @@ from bnn.methods.low_rank import LowRank
 from bnn.methods.maximum_likelihood import MLE
 from bnn.methods.maximum_posterior import MAP
 from bnn.methods.mean_field import MeanField
+from bnn.methods.mixture import Mixture
 from bnn.methods.multi_swag import MultiSWAG
 from bnn.methods.nuts import NUTS
 from bnn.methods.sghmc import SGHMC
@@ -114,6 +115,7 @@ __all__ = [
     "MCDropout",
     "MeanField",
     "Method",
+    "Mixture",
     "MultiSWAG",
     "TemperatureScaled",
     "Under",

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from bnn.data import Rows
 from bnn.errors import InputError
+from bnn.methods.members import spread
+from bnn.methods.mixture import Mixed, mixed, rows_of
 from bnn.methods.under import Under
 from bnn.optimise import Fit, Progress, silent
 from bnn.posterior import Posterior
@@ -159,6 +161,12 @@ def joined(
         seeds: of all replicas.
         problem: of all replicas.
     """
+    mixtures = [part for part in parts if isinstance(part, Mixed)]
+    if mixtures and len(mixtures) == len(parts):
+        size = mixtures[0].members
+        whole, starts = spread(problem, seeds, size)
+        each = joined([m.each for m in mixtures], rows_of(order, size), tuple(starts), whole)
+        return mixed(problem, seeds, each)
     like = [problem.like.new_empty(len(part.seeds)) for part in parts]
     family, network, scaling = (
         _joined([value(part) for part in parts], like, order)

@@ -1,0 +1,178 @@
+"""A mixture of independent fits: any method from several starts, all equally likely.
+
+    p(y | x, D) = 1/M sum_m p_m(y | x, D),    p_m: the method's predictive from start m
+
+A fit that describes the posterior about one mode says nothing of the others; a few of them from
+different starts do. Of `MLE` this is a deep ensemble, of `SWAG` it is MultiSWAG, and of `Laplace` a
+mixture of Laplace approximations (Eschenhagen et al. 2021, https://arxiv.org/abs/2111.03577).
+Members are replicas, so they all train at once; member 0 is the fit of the seed itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bnn.methods.members import check_members, gathered, spread
+from bnn.optimise import Progress, silent
+from bnn.posterior import Family, Masks, Posterior
+from bnn.problem import Problem
+from bnn.seeds import Streams, as_seeds
+
+if TYPE_CHECKING:
+    from bnn.methods import Method
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """An equal mixture of fits of one method; draws are divided among them.
+
+    Raises:
+        InputError: on a number of members that is none.
+    """
+
+    method: Method
+    members: int = 5  # independent fits
+
+    def __post_init__(self) -> None:
+        check_members(self.members)
+
+    @property
+    def name(self) -> str:
+        """A short identifier."""
+        return f"{self.method.name}_mixture"
+
+    @property
+    def label(self) -> str:
+        """What a reader sees."""
+        return f"{self.method.label}, mixture of {self.members}"
+
+    @property
+    def reference(self) -> str:
+        """Of mixtures of approximations."""
+        return "Wilson & Izmailov 2020, https://arxiv.org/abs/2002.08791"
+
+    @property
+    def version(self) -> int:
+        """Of the method."""
+        return self.method.version
+
+    def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
+        """Fit the members of all seeds at once."""
+        seeds = as_seeds(seeds)
+        problem = problem.for_seeds(seeds)
+        return mixed(
+            problem, seeds, self.method.fit(*spread(problem, seeds, self.members), progress)
+        )
+
+
+@dataclass(frozen=True)
+class Mixed(Posterior):
+    """The posterior of a mixture.
+
+    Each member's networks are drawn and run as that member's own posterior draws and runs them, for
+    members may differ in more than their weights: in where a network is linearised, or in what its
+    outputs are scaled by.
+
+    Arguments:
+        each: the posterior of all members as replicas, those of a seed next to each other.
+    """
+
+    each: Posterior = field(kw_only=True)
+
+    @property
+    def members(self) -> int:
+        """How many members a replica has."""
+        return len(self.each.seeds) // len(self.seeds)
+
+    def weights(self, draws: int = 100) -> dict[str, Tensor]:
+        """Return named weights, `[replicas, draws, *shape]`, of the first networks drawn.
+
+        Of members whose networks differ in their masks alone, the weights are returned once each.
+        """
+        found = self.each.weights(math.ceil(draws / self.members))
+        return {name: interleaved(value, self.members, draws) for name, value in found.items()}
+
+    def outputs(self, x: Tensor, draws: int = 100) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run the drawn networks, each as its member does; see `Posterior.outputs`."""
+        rows = x if len(x) == 1 else x.repeat_interleave(self.members, dim=0)
+        outputs, latents = self.each.outputs(rows, math.ceil(draws / self.members))
+        draws = self.draws(draws)
+        return interleaved(outputs, self.members, draws), {
+            name: interleaved(value, self.members, draws) for name, value in latents.items()
+        }
+
+    def take(self, replicas: Sequence[int]) -> Mixed:
+        """Return the posterior of some of the replicas."""
+        plain, each = super().take(replicas), self.each.take(rows_of(replicas, self.members))
+        return Mixed(
+            plain.problem, plain.family, plain.seeds, plain.fit, caveats=self.caveats, each=each
+        )
+
+
+@dataclass(frozen=True)
+class Members:
+    """An equal mixture of families; draw i is of member i mod M.
+
+    Arguments:
+        each: the families of all members as replicas.
+        replicas: how many mixtures there are.
+        size: M, members of each.
+    """
+
+    each: Family
+    replicas: int
+    size: int
+
+    @property
+    def atoms(self) -> int | None:
+        """How many networks there are, of all members together."""
+        return None if self.each.atoms is None else self.size * self.each.atoms
+
+    def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
+        """Draw networks, as many of each member."""
+        number = math.ceil(draws / self.size)
+        rows = [range(m, self.replicas * self.size, self.size) for m in range(self.size)]
+        found = [self.each.take(some).draw(streams, number) for some in rows]
+        draws = draws if self.atoms is None else self.atoms
+
+        def joined(parts: Sequence[Tensor]) -> Tensor:
+            return torch.stack(list(parts), dim=2).flatten(1, 2)[:, :draws]
+
+        masks = {site: joined([units[site] for _, units in found]) for site in found[0][1]}
+        return joined([weights for weights, _ in found]), masks
+
+    def take(self, replicas: Sequence[int]) -> Members:
+        """Return the mixture of some of the replicas."""
+        rows = rows_of(replicas, self.size)
+        return Members(self.each.take(rows), len(replicas), self.size)
+
+
+def mixed(problem: Problem, seeds: Sequence[int], each: Posterior) -> Mixed:
+    """Return the posterior of replicas from that of their members.
+
+    Arguments:
+        problem: of the replicas.
+        seeds: of the replicas.
+        each: of all their members, those of a seed next to each other.
+    """
+    size = len(each.seeds) // len(seeds)
+    fit = gathered(each.fit, size)
+    fit = replace(fit, seconds=fit.seconds + each.problem.network.seconds)
+    family = Members(each.family, len(seeds), size)
+    return Mixed(problem, family, tuple(seeds), fit, caveats=each.caveats, each=each)
+
+
+def rows_of(replicas: Sequence[int], size: int) -> list[int]:
+    """Return where the members of some replicas stand among the members of all."""
+    return [r * size + m for r in replicas for m in range(size)]
+
+
+def interleaved(values: Tensor, size: int, draws: int) -> Tensor:
+    """Return `[replicas, draws, ...]` from members `[replicas x size, draws of each, ...]`."""
+    return values.unflatten(0, (-1, size)).transpose(1, 2).flatten(1, 2)[:, :draws]
