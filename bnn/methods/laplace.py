@@ -35,17 +35,27 @@ from torch import Tensor
 from bnn.curvature import Curvature, Diagonal, Full, Gaussian, Kronecker, fisher_root
 from bnn.errors import InputError, choose
 from bnn.forecast import Forecast, check, of_training
-from bnn.layout import Layout
+from bnn.gradients import WriteOut, of_joint
 from bnn.lbfgs import polish
 from bnn.likelihoods import LearnedNoise, SoftLabels
 from bnn.methods.accuracy import Accuracy
+from bnn.methods.evidence import (
+    by_tensor,
+    log_noise,
+    log_prior,
+    penalised,
+    precision,
+    sizes,
+    whitened,
+    written_out,
+)
 from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.methods.maximum_posterior import negative_log_joint
 from bnn.methods.partial import Which, inferred, partial
 from bnn.networks import Tangent
-from bnn.optimise import Fit, Loss, Progress, Training, Visit, silent, train
+from bnn.optimise import Adam, Fit, Loss, Progress, Training, Visit, silent, train
 from bnn.posterior import Masks, Posterior
-from bnn.priors import Normal, scales
+from bnn.priors import Normal
 from bnn.problem import Problem
 from bnn.seeds import Streams, as_seeds
 
@@ -157,7 +167,8 @@ class Laplace:
         start, groups = problem.initial(seeds), len(problem.network.layout.shapes)
         hyper = start.new_zeros(len(start), groups)
         if not self.evidence:
-            return self._descend(problem, seeds, start, negative_log_joint, progress), hyper
+            fit = self._descend(problem, seeds, start, negative_log_joint, of_joint, progress)
+            return fit, hyper
         batches = problem.points // self.training.batch_of(problem.points)
         steps = self.training.epochs_of(problem.points) * batches
         at = {round(steps * (i + 1) / (self.updates + 1)) for i in range(self.updates)}
@@ -167,7 +178,7 @@ class Laplace:
                 self._update(problem.take(replicas), state[:, :-groups], state[:, -groups:])
 
         state = torch.cat([start, hyper], dim=1)
-        fit = self._descend(problem, seeds, state, penalised, progress, visit)
+        fit = self._descend(problem, seeds, state, penalised, written_out, progress, visit)
         return replace(fit, parameters=fit.parameters[:, :-groups]), fit.parameters[:, -groups:]
 
     def _descend(
@@ -176,6 +187,7 @@ class Laplace:
         seeds: Sequence[int],
         start: Tensor,
         loss: Loss,
+        write_out: WriteOut,
         progress: Progress,
         visit: Visit | None = None,
     ) -> Fit:
@@ -184,7 +196,9 @@ class Laplace:
         def validate(problem: Problem, state: Tensor, x: Tensor, y: Tensor, n: Streams) -> Tensor:
             return negative_log_likelihood(problem, state[:, : problem.layout.size], x, y, n)
 
-        fit = train(problem, seeds, self.training, start, loss, validate, progress, visit=visit)
+        fit = train(
+            problem, seeds, self.training, start, loss, validate, progress, Adam, visit, write_out
+        )
         if self.polish is None:
             return fit
         began, none = time.perf_counter(), Streams(seeds, "none", start.device, start.dtype)
@@ -198,16 +212,15 @@ class Laplace:
         layout = problem.network.layout
         normal = self._curvature(problem, weights).posterior(precision(problem, hyper))
         shrink = precision(problem, hyper) * normal.variance
-        sizes = _sizes(layout, shrink.device)
-        effective = (sizes - _by_tensor(layout, shrink)).clamp(min=0)
+        effective = (sizes(layout, shrink.device) - by_tensor(layout, shrink)).clamp(min=0)
         # A weight that the data do not touch is at the prior's mean; Adam leaves it near there.
-        square = _whitened(problem, weights.double()).square()
-        length = _by_tensor(layout, torch.where(shrink < 1 - UNTOUCHED, square, 0.0))
+        square = whitened(problem, weights.double()).square()
+        length = by_tensor(layout, torch.where(shrink < 1 - UNTOUCHED, square, 0.0))
         found = ((effective + LEAST) / (length + LEAST)).log().to(hyper)
         hyper.copy_(torch.where(found.isfinite(), found, hyper))
         noise = getattr(problem.likelihood, "noise", None)
         if isinstance(noise, LearnedNoise):
-            found = _log_noise(problem, weights, effective.sum(1), noise.floor).to(weights)
+            found = log_noise(problem, weights, effective.sum(1), noise.floor).to(weights)
             weights[:, -1] = torch.where(found.isfinite(), found, weights[:, -1])
 
     def _family(self, problem: Problem, weights: Tensor, hyper: Tensor) -> LaplaceNormal:
@@ -271,73 +284,6 @@ class LaplaceNormal:
         rows = list(replicas)
         parts = (self.mean[rows], self.normal.take(rows), self.log_evidence[rows], self.hyper[rows])
         return LaplaceNormal(*parts)
-
-
-def penalised(problem: Problem, state: Tensor, x: Tensor, y: Tensor, noise: Streams) -> Tensor:
-    """Return the negative log-likelihood of a batch, nats per row, with the prior's slope.
-
-    The prior's value is left out: it would jump with every update, and the curve with it. The noise
-    has no slope, because the evidence sets it.
-
-    Arguments:
-        state: flat weights and log precisions, `[replicas, parameters + tensors]`.
-    """
-    own, flat = problem.network.layout.size, problem.layout.size
-    weights = torch.cat([state[:, :own], state[:, own:flat].detach()], dim=1)
-    penalty = -log_prior(problem, weights, state[:, flat:].detach()) / problem.points
-    given = negative_log_likelihood(problem, weights, x, y, noise)
-    return given + penalty - penalty.detach()
-
-
-def log_prior(problem: Problem, weights: Tensor, hyper: Tensor) -> Tensor:
-    """Return log p(w) of the network's weights under the problem's prior, its precisions scaled.
-
-    Arguments:
-        weights: flat, of the network and the likelihood, `[replicas, parameters]`.
-        hyper: log of the precisions over those of the problem's prior, `[replicas, tensors]`.
-    """
-    tau = hyper.repeat_interleave(_sizes(problem.network.layout, hyper.device), dim=1)
-    scale = _scales(problem).to(weights)
-    square = tau.exp() * _whitened(problem, weights).square()
-    return (-square / 2 + tau / 2 - scale.log() - math.log(2 * math.pi) / 2).sum(1)
-
-
-def precision(problem: Problem, hyper: Tensor) -> Tensor:
-    """Return the prior's precisions, `[replicas, parameters of the network]`, float64."""
-    tau = (
-        hyper.double().exp().repeat_interleave(_sizes(problem.network.layout, hyper.device), dim=1)
-    )
-    return tau / _scales(problem).to(tau).square()
-
-
-def _scales(problem: Problem) -> Tensor:
-    assert isinstance(problem.prior, Normal)  # as `_check` has seen
-    return scales(problem.prior.scale, problem.prior.fan_in, problem.network.layout)
-
-
-def _whitened(problem: Problem, weights: Tensor) -> Tensor:
-    """Return the network's weights in standard deviations of the prior, from its mean."""
-    assert isinstance(problem.prior, Normal)
-    own = weights[:, : problem.network.layout.size]
-    return (own - problem.prior.loc) / _scales(problem).to(weights)
-
-
-def _log_noise(problem: Problem, weights: Tensor, effective: Tensor, floor: float) -> Tensor:
-    """Return the log of the noise scale that makes the evidence stationary, `[replicas]`."""
-    x, y = problem.batch(problem.train)
-    errors = (y - problem.outputs(weights[:, None], x)[:, 0, :, 0]).double()
-    square = errors.square().sum(1) / (problem.points - effective).clamp(min=1)
-    return (square - floor**2).clamp(min=floor**2).log() / 2
-
-
-def _sizes(layout: Layout, device: torch.device) -> Tensor:
-    return torch.tensor([shape.numel() for shape in layout.shapes.values()], device=device)
-
-
-def _by_tensor(layout: Layout, values: Tensor) -> Tensor:
-    """Return sums of values `[replicas, parameters]` over each parameter tensor."""
-    sizes = [shape.numel() for shape in layout.shapes.values()]
-    return torch.stack([part.sum(1) for part in values.split(sizes, dim=1)], dim=1)
 
 
 def _check(problem: Problem) -> None:
