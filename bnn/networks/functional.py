@@ -96,6 +96,12 @@ class Functional:
         masks = masks or {}
         if isinstance(self.network, Batched):
             return self.network.batched(weights, x, masks)
+        return (self._in_turn if self._convolves else self._together)(weights, x, masks)
+
+    def _together(
+        self, weights: Mapping[str, Tensor], x: Tensor, masks: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Run all networks at once."""
         named = {f"{site}.mask": mask for site, mask in masks.items()}
 
         def single(weights: dict[str, Tensor], masks: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -105,13 +111,34 @@ class Functional:
         with ordinary_attention():
             return vmap(over_draws)(dict(weights), named, x)
 
+    def _in_turn(
+        self, weights: Mapping[str, Tensor], x: Tensor, masks: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Run one network after the other: their convolutions take half as long again together."""
+        named = {**weights, **{f"{site}.mask": mask for site, mask in masks.items()}}
+        each = {name: part.flatten(0, 1).unbind() for name, part in named.items()}
+        shape = next(iter(weights.values())).shape[:2]
+        rows = [own for own in x.unbind() for _ in range(shape[1])]
+        parts = zip(*each.values(), strict=True)
+        with ordinary_attention():
+            outputs = [
+                functional_call(self._module, dict(zip(each, own, strict=True)), (seen,))
+                for own, seen in zip(parts, rows, strict=True)
+            ]
+        return torch.stack(outputs).unflatten(0, shape)
+
+    @property
+    def _convolves(self) -> bool:
+        return any(isinstance(part, nn.modules.conv._ConvNd) for part in self._module.modules())
+
     def _check_batched(self, examples: Tensor) -> None:
         """Refuse a forward that vmap cannot batch, and a batched form that is not forward's."""
         weights = {name: p.detach()[None, None] for name, p in self._module.named_parameters()}
         name = type(self.network).__name__
         with torch.no_grad():
             try:
-                found = self(weights, examples[None])[0, 0]
+                run = self if isinstance(self.network, Batched) else self._together
+                found = run(weights, examples[None], {})[0, 0]
             except Exception as error:  # a user's forward may raise anything
                 raise InputError(
                     "a network that torch.func.vmap can run, all replicas at once",
