@@ -473,7 +473,7 @@ def test_the_headline_says_who_is_better_by_how_much_and_at_what_cost():
     d = expected_difference(runs, stored, "ensemble")
     assert d.high < 0
     low, high = sorted((abs(d.low), abs(d.high)))
-    assert "One method of 3 beats cross-entropy training on log-likelihood" in words
+    assert "one method of 3 beats cross-entropy training on log-likelihood" in words
     assert f"({interval(low, high)})" in words
     assert f"at {number(DRAWS, 2)} × the training time" in words
     worse = expected_difference(runs, stored, "mean_field")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from bnn.report.compare import cost_ratio, differences
 from bnn.report.group import Group
-from bnn.report.words import count, decimals_of, interval, listed, multiple, rounded, short, verdict
+from bnn.report.words import count, decimals_of, interval, multiple, rounded, short, verdict
 from bnn.run import Run
 from bnn.scores import SCORES
 from bnn.statistics import Difference
 
 SCORE = "nll"  # the score of the headline
+NAMED = 3  # of the methods of one verdict, those that are told in full; all are in the tables
 
 
 def headline(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
@@ -42,8 +43,10 @@ def _answers(group: Group) -> Iterator[str]:
         others = " No other method finished." if not missing else " No pair could be compared."
         yield f"{where}, only cross-entropy training can be judged.{others}"
         return
-    yield from _sorted_out(group, where, found)
-    yield from (note for method in group.finished for note in group.caveats.get(method, ()))
+    told = _by_verdict(found)
+    yield from _sorted_out(group, where, told, found)
+    named = {method for some in told.values() for method in some[:NAMED]} | {group.baseline}
+    yield from (note for m in group.finished if m in named for note in group.caveats.get(m, ()))
     one = next(iter(found.values()))
     yield (
         f"Intervals are {one.level * 100:g} %, {one.scope}, from"
@@ -52,18 +55,24 @@ def _answers(group: Group) -> Iterator[str]:
     )
 
 
-def _sorted_out(group: Group, where: str, found: dict[str, Difference]) -> Iterator[str]:
-    """Yield the methods that are better, then those that are worse, then the undecided."""
+def _by_verdict(found: dict[str, Difference]) -> dict[str, list[str]]:
+    """Return the better, worse and undecided methods, each the furthest from the baseline first."""
     by: dict[str, list[str]] = {"better": [], "worse": [], "undecided": []}
-    for method in sorted(found, key=lambda m: found[m].estimate):
+    for method in sorted(found, key=lambda m: -abs(found[m].estimate)):
         by[verdict(found[method], SCORES[SCORE].better)].append(method)
-    better = [_claim(group, m, found[m]) for m in by["better"]]
-    if better:
+    by["undecided"].sort(key=lambda m: found[m].estimate)
+    return by
+
+
+def _sorted_out(
+    group: Group, where: str, by: dict[str, list[str]], found: dict[str, Difference]
+) -> Iterator[str]:
+    if better := by["better"]:
         verb = "beats" if len(better) == 1 else "beat"
-        n = "One method" if len(better) == 1 else f"{len(better)} methods"
+        n = "one method" if len(better) == 1 else f"{len(better)} methods"
         yield (
             f"{where}, {n} of {len(found)} {verb} cross-entropy training on log-likelihood:"
-            f" {'; '.join(better)}."
+            f" {_first(better, lambda m: _claim(group, m, found[m]))}."
         )
     else:
         yield (
@@ -71,10 +80,17 @@ def _sorted_out(group: Group, where: str, found: dict[str, Difference]) -> Itera
             f" ({len(found)} compared)."
         )
     if by["worse"]:
-        yield f"Worse: {'; '.join(_claim(group, m, found[m]) for m in by['worse'])}."
+        yield f"Worse: {_first(by['worse'], lambda m: _claim(group, m, found[m]))}."
     if by["undecided"]:
-        names = listed(_undecided(group, m, found[m]) for m in by["undecided"])
+        names = _first(by["undecided"], lambda m: _undecided(group, m, found[m]))
         yield f"Undecided, with the differences that remain possible in nats per row: {names}."
+
+
+def _first(methods: Sequence[str], tell: Callable[[str], str]) -> str:
+    """Return the first few methods in full, and how many others there are."""
+    left = len(methods) - NAMED
+    others = [f"and {left} more in the tables below"] if left > 0 else []
+    return "; ".join([*map(tell, methods[:NAMED]), *others])
 
 
 def _claim(group: Group, method: str, d: Difference) -> str:
