@@ -60,7 +60,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """What became of the goal."""
-        if self.void:
+        if self.void or math.isnan(self.found):
             return "void"
         for name, wanted in (("aim reached", self.goal.aim), ("must reached", self.goal.must)):
             if self.found >= wanted if self.goal.more else self.found <= wanted:

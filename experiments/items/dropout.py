@@ -33,7 +33,7 @@ def ours(settings: Mapping[str, Any], _: Mapping[str, np.ndarray]) -> Task:
     x = rows_of(settings["task"])[0][None]
     method = MCDropout(rate=RATE, training=Training(epochs=1, learning_rate=1e-30))
     posterior = method.fit(problem, [0])
-    weights, masks = posterior._draw(CHECKED)
+    weights, masks = posterior.family.draw(posterior._streams(CHECKED), CHECKED)
     given = {
         **given_of(problem),
         "x": problem.standardise(x)[0].numpy(),

@@ -60,19 +60,21 @@ class Bayesian(nn.Module):
         return x, total
 
 
-def variational(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Task:
-    """One step of Adam."""
-    network = Bayesian(network_of(settings))
-    pairs = []
+def bayesian(plain: nn.Sequential, loc: np.ndarray, scale: float) -> Bayesian:
+    """Return the Bayesian network of a plain one, at means (flat) and one standard deviation."""
+    network, pairs = Bayesian(plain), []
     for layer in network.layers:
         if isinstance(layer, Linear):
-            pairs += [(layer.mu_weight, layer.rho_weight)]
+            pairs += [(layer.mu_weight, layer.rho_weight), (layer.mu_bias, layer.rho_bias)]
         elif isinstance(layer, Convolution):
-            pairs += [(layer.mu_kernel, layer.rho_kernel)]
-        else:
-            continue
-        pairs += [(layer.mu_bias, layer.rho_bias)]
-    place(pairs, given["loc"], float(given["scale"]))
+            pairs += [(layer.mu_kernel, layer.rho_kernel), (layer.mu_bias, layer.rho_bias)]
+    place(pairs, loc, scale)
+    return network
+
+
+def variational(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Task:
+    """One step of Adam."""
+    network = bayesian(network_of(settings), given["loc"], float(given["scale"]))
     points, noise = int(given["points"]), float(given["noise"])
 
     def loss(x: Tensor, y: Tensor) -> Tensor:

@@ -13,9 +13,11 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import lax, random
-from numpyro.infer import SVI, TraceMeanField_ELBO
+from numpyro.infer import MCMC, NUTS, SVI, TraceMeanField_ELBO, log_likelihood
 from numpyro.infer.autoguide import AutoNormal
+from numpyro.infer.util import log_density
 
+from peers.convergence import quantities, worst
 from peers.task import Task, timed
 
 BATCH, STEPS = 128, 500  # steps of a scan
@@ -123,4 +125,62 @@ def given_noise(eps: np.ndarray) -> Any:
     return mock.patch("jax.random.normal", normal)
 
 
-WORK = {"variational": variational}
+def density(
+    settings: Mapping[str, Any], given: Mapping[str, np.ndarray]
+) -> tuple[Any, tuple[jax.Array, jax.Array], Any]:
+    """Return the model, its rows, and what computes minus its log joint density."""
+    x, y = jnp.asarray(given["x"]), jnp.asarray(given["y"])
+    model = program(settings["task"], len(x), float(given["noise"]))
+
+    def value() -> list[float]:
+        weights = parts(given["loc"], settings["task"])
+        return [-float(log_density(model, (x, y), {}, weights)[0])]
+
+    return model, (x, y), value
+
+
+def sampling(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Task:
+    """NUTS, 16 chains under vmap, warmed up and compiled before it is timed."""
+    model, rows, value = density(settings, given)
+    chains = settings["chains"]
+    run = MCMC(
+        NUTS(model, max_tree_depth=6), num_warmup=40, num_samples=20, num_chains=chains,
+        chain_method="vectorized", progress_bar=False,
+    )  # fmt: skip
+    run.warmup(random.PRNGKey(0), *rows)
+
+    def seconds() -> float:
+        run.post_warmup_state = run.last_state
+        spent = timed(lambda: run.run(random.PRNGKey(1), *rows, extra_fields=("num_steps",)))
+        return spent / int(run.get_extra_fields()["num_steps"].sum())
+
+    return Task(seconds, value)
+
+
+def effective(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Task:
+    """NUTS, chains under vmap, from nothing to the samples."""
+    model, rows, value = density(settings, given)
+
+    def seconds() -> dict[str, float]:
+        jax.clear_caches()
+        run = MCMC(
+            NUTS(model, max_tree_depth=7), num_warmup=settings["warmup"],
+            num_samples=settings["samples"], num_chains=settings["chains"],
+            chain_method="vectorized", progress_bar=False,
+        )  # fmt: skip
+        spent = timed(lambda: run.run(random.PRNGKey(0), *rows))
+        samples = run.get_samples(group_by_chain=True)
+        flat = run.get_samples()
+        likelihood = np.asarray(log_likelihood(model, flat, *rows)["y"])
+        prior = sum(
+            np.asarray(dist.Normal(0, 1).log_prob(value)).reshape(len(value), -1).sum(1)
+            for value in flat.values()
+        )
+        shape = next(iter(samples.values())).shape[:2]
+        told = worst(quantities(likelihood.reshape(*shape, -1), prior.reshape(shape)))
+        return {"seconds": spent / max(told["ess"], 1e-9), "spent": spent, **told}
+
+    return Task(seconds, value, warm=False)
+
+
+WORK = {"variational": variational, "sampling": sampling, "effective": effective}

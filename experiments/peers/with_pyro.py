@@ -7,58 +7,24 @@ from typing import Any
 
 import numpy as np
 import pyro
-import pyro.distributions as dist
-from pyro.infer import SVI, Trace_ELBO
-from pyro.infer.autoguide import AutoNormal, init_to_value
-from pyro.nn import PyroModule, PyroSample
-from pyro.nn.module import to_pyro_module_
-from torch import Tensor, nn
+import torch
+from pyro.infer import SVI, Predictive, Trace_ELBO
+from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoNormal, init_to_value
+from torch import Tensor
 
-from peers.networks import BATCH, batches, network_of, rows_of
+from peers.networks import BATCH, batches, rows_of
 from peers.noise import given_noise
+from peers.pyro_chains import effective, sampling
+from peers.pyro_models import bayesian
+from peers.pyro_suite import suite
 from peers.task import Task, each
-
-
-class Bayesian(PyroModule):
-    """A network whose parameters have standard Normal priors, and its likelihood.
-
-    Arguments:
-        network: any module.
-        points: training rows.
-        noise: standard deviation of real targets.
-    """
-
-    def __init__(self, network: nn.Module, points: int, noise: float) -> None:
-        super().__init__()
-        self.points, self.noise = points, noise
-        to_pyro_module_(network)
-        for module in network.modules():
-            for name, value in list(module.named_parameters(recurse=False)):
-                prior = dist.Normal(0.0, 1.0).expand(value.shape).to_event(value.dim())
-                setattr(module, name, PyroSample(prior))
-        self.network = network
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Run the network and observe the targets."""
-        outputs = self.network(x)
-        real = outputs.shape[-1] == 1
-        given = (
-            dist.Normal(outputs[..., 0], self.noise) if real else dist.Categorical(logits=outputs)
-        )
-        with pyro.plate("data", self.points, subsample_size=len(x)):
-            pyro.sample("y", given, obs=y)
-        return outputs
 
 
 def variational(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Task:
     """One step of SVI with AutoNormal, one network after the other."""
     pyro.clear_param_store()
     x, y = rows_of(given)
-    network = network_of(settings, given["loc"])
-    start = {
-        f"network.{name}": value.detach().clone() for name, value in network.named_parameters()
-    }
-    model = Bayesian(network, len(x), float(given["noise"]))
+    model, start = bayesian(settings, given)
     guide = AutoNormal(
         model, init_loc_fn=init_to_value(values=start), init_scale=float(given["scale"])
     )
@@ -73,4 +39,53 @@ def variational(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) ->
     return Task(lambda: each(lambda: svi.step(*next(rows))), value)
 
 
-WORK = {"variational": variational}
+def deterministic(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Task:
+    """One step of SVI with AutoDelta, which is the MAP, one network after the other."""
+    pyro.clear_param_store()
+    x, y = rows_of(given)
+    model, start = bayesian(settings, given)
+    guide = AutoDelta(model, init_loc_fn=init_to_value(values=start))
+    svi = SVI(model, guide, pyro.optim.Adam({"lr": 1e-3}), Trace_ELBO())
+    guide(x[:BATCH], y[:BATCH])
+    rows = batches(x, y)
+
+    def value() -> list[float]:
+        return [svi.evaluate_loss(x[:BATCH], y[:BATCH]) / len(x)]
+
+    return Task(lambda: each(lambda: svi.step(*next(rows))), value)
+
+
+def prediction(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Task:
+    """Predictive with the guide AutoDiagonalNormal, whose draws nn.Linear takes as they are."""
+    pyro.clear_param_store()
+    x, draws = torch.from_numpy(given["x"]), settings["draws"]
+    model, start = bayesian(settings, given)
+    model.points = len(x)
+    guide = AutoDiagonalNormal(
+        model, init_loc_fn=init_to_value(values=start), init_scale=float(given["scale"])
+    )
+    guide(x)
+
+    def predict(draws: int) -> Tensor:
+        sites = ("_RETURN",)
+        return Predictive(model, guide=guide, num_samples=draws, return_sites=sites)(x)["_RETURN"]
+
+    def value() -> list[float]:
+        found = []
+        for eps in given["eps"]:
+            # the weights' noise, and that of the targets that it draws as well
+            with given_noise(np.concatenate([eps, np.zeros(len(x), np.float32)])):
+                found.append(predict(1).flatten())
+        return torch.cat(found).tolist()
+
+    return Task(lambda: each(lambda: predict(draws)), value)
+
+
+WORK = {
+    "variational": variational,
+    "deterministic": deterministic,
+    "prediction": prediction,
+    "sampling": sampling,
+    "effective": effective,
+    "suite": suite,
+}

@@ -100,7 +100,7 @@ def dropout(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Tas
 
 def suite(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Task:
     """All methods on one split; mean field by the layers of bayesian-torch."""
-    from peers.with_bayesian_torch import Bayesian
+    from peers.with_bayesian_torch import bayesian
 
     steps, draws, rate = settings["steps"], settings["draws"], settings["learning_rate"]
 
@@ -123,7 +123,9 @@ def suite(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Task:
             return torch.stack([network(rows.test_x)[:, 0] for _ in range(count)])
 
     def mean_field(rows: Rows) -> list[Tensor]:
-        network = Bayesian(network_of({"task": "regression"}))
+        plain = network_of({"task": "regression"})
+        loc = parameters_to_vector(plain.parameters()).detach().numpy()
+        network = bayesian(plain, loc, scale=0.01)
 
         def loss(x: Tensor, y: Tensor) -> Tensor:
             found, kl = network(x)
