@@ -23,7 +23,7 @@ from bnn.likelihoods import (
     Normal,
     SoftLabels,
 )
-from bnn.methods import MAP, MLE, MCDropout, MeanField, Method
+from bnn.methods import MAP, MLE, MCDropout, MeanField, Method, evidence
 from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.methods.maximum_posterior import negative_log_joint
 from bnn.methods.mean_field import FactorisedNormal
@@ -123,6 +123,21 @@ def test_objectives_of_points_are_those_of_the_methods(case: str) -> None:
         expected = autograd(lambda w, loss=loss: loss(problem, w, x, y, none), weights)
         gradient.see(x, y)
         assert close(gradient.at(0, none), expected, 1e-12)
+
+
+@pytest.mark.parametrize("prior", [NormalPrior(0.7, fan_in=True), NormalPrior(0.4, loc=0.3)])
+@pytest.mark.parametrize("case", LIKELIHOODS)
+def test_the_objective_under_scaled_precisions_is_laplaces(case: str, prior: NormalPrior) -> None:
+    problem = replace(posed(case, [5]), prior=prior)
+    state = normal(REPLICAS, problem.layout.size + len(problem.network.layout.shapes))
+    x, y = (part[:, :10] for part in problem.batch(problem.train))
+    gradient, none = evidence.written_out(problem, 10, state), Streams(*STREAMS)
+    assert gradient is not None
+    gradient.see(x, y)
+    for _ in range(2):  # weights and precisions are read anew
+        expected = autograd(lambda s: evidence.penalised(problem, s, x, y, none), state)
+        assert close(gradient.at(0, none), expected, 1e-12)
+        state.mul_(0.9)
 
 
 @pytest.mark.parametrize(("draws", "kl_weight"), [(1, 1.0), (3, 0.25)])
