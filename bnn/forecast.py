@@ -80,7 +80,7 @@ def minutes(flops: float, device: torch.device) -> float:
 
 
 def check(forecast: Forecast, problem: Problem) -> None:
-    """Refuse to fit all replicas where that takes more memory than is free, or more than a day.
+    """Refuse what all replicas are to do where it takes more than the free memory, or a day.
 
     Raises:
         InputError: with what it takes, and a way out.
@@ -89,7 +89,7 @@ def check(forecast: Forecast, problem: Problem) -> None:
     whole = forecast.times(replicas)
     if whole.bytes > NEGLIGIBLE and whole.bytes > (free := available(device)):
         raise InputError(
-            f"a fit that takes at most the {free / 2**30:.1f} GiB of memory that are free",
+            f"work that takes at most the {free / 2**30:.1f} GiB of memory that are free",
             f"one of {replicas} replicas that takes about {whole.bytes / 2**30:.1f} GiB",
             forecast.remedy,
         )

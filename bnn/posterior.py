@@ -194,8 +194,8 @@ class Posterior:
             `[replicas, draws]`.
 
         Raises:
-            InputError: on inputs that are not finite, also once they are standardised; on more outputs
-                than there is memory for.
+            InputError: on inputs that are not finite, also once they are standardised; on more
+                outputs than there is memory for.
         """
         z = self.problem.standardise(x)
         if not torch.isfinite(z).all():

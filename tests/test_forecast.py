@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ from bnn.methods import (
 )
 from bnn.networks import MLP
 from bnn.optimise import Training
+from bnn.posterior import Atoms
 from bnn.priors import Normal
 from bnn.problem import Problem
 
@@ -177,6 +179,16 @@ def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     check(small, posed.take([0] * 3))
     with pytest.raises(InputError, match=r"of 4 replicas that takes about 4.0 GiB"):
         check(small, posed.take([0] * 4))
+
+
+def test_more_predictions_than_there_is_memory_for_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    posterior = MLE(SHORT).fit(problem(2, 3, dtype=torch.float32), [0])
+    x = torch.zeros(2**20, 2)
+    free(monkeypatch, GIB)
+    with pytest.raises(InputError, match=r"about 1.0 GiB. Predict fewer points"):
+        replace(posterior, family=Atoms(torch.zeros(1, 129, 13))).outputs(x[None])
 
 
 def test_little_is_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
