@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from bnn import plots
+from bnn import METHODS, plots
 from bnn.metrics.calibration import Reliability
 from bnn.plots.style import INK, STYLES, plain, style_of, visible
 from bnn.run import Curve
@@ -187,6 +187,12 @@ def test_given_axes_are_used_and_returned():
     ):
         ax = Figure().subplots()
         assert draw(ax) is ax
+
+
+def test_the_names_of_all_methods_fit_beside_the_picture_of_cost():
+    points = {method.name: (1.0, 0.5, 0.1) for method in METHODS}
+    svg = plots.svg(plots.cost(points, labels={m.name: m.label for m in METHODS}).figure)
+    assert all(method.label in svg for method in METHODS)  # and no warning of a lack of room
 
 
 def test_entropy_shares_are_those_of_the_rows():

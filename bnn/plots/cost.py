@@ -29,7 +29,7 @@ def cost(
         title: shown above.
         ax: where to draw; a new figure if absent.
     """
-    ax = ax or new_axes(5.0, 2.6)
+    ax = ax or new_axes(5.0, max(2.6, 0.2 * len(points)))  # the legend has a line for each
     for method, (seconds, value, error) in points.items():
         look = style_of(method)
         yerr = error if np.isfinite(error) else None
