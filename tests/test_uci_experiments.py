@@ -24,19 +24,9 @@ from bnn.optimise import Training
 from bnn.posterior import predict
 from bnn.problem import Problem
 from bnn.report.published import REGRESSION, Figure, Row, splits
-from bnn.report.reproduction import (
-    Result,
-    agreement,
-    from_csv,
-    judge,
-    mean_of,
-    moment_matched,
-    paired,
-    picked,
-    section,
-    to_csv,
-    verdict,
-)
+from bnn.report.reproduction import agreement, judge, section, verdict
+from bnn.report.results import Mean, Result, from_csv, mean_of, moment_matched, picked, to_csv
+from bnn.report.rival import claims, corrected, paired
 from bnn.study import Study
 
 ROOT = Path(__file__).parent.parent
@@ -141,11 +131,29 @@ def test_the_best_is_picked_by_validation_and_not_by_test() -> None:
     best = picked(found, ("a", "b"))
     assert [(one.split, one.log_likelihood) for one in best] == [(0, -9.0), (1, -2.0)]
     assert {(one.method, one.family) for one in best} == {("picked", "validated")}
-    (gap,) = paired(found + best, "picked", "rival", "log_likelihood").values()
-    assert (gap.mean, gap.splits) == (1.0, 2)  # of -1 and 3: sd sqrt(8), over sqrt(2)
-    assert gap.error == pytest.approx(2.0)
-    told = section(found + best, {}, rival="rival").parts[-1].tables[0]
-    assert [cell.text for cell in told.rows[-1].cells] == ["1.0 ± 2.0"]
+    (gaps,) = paired(found + best, "picked", "rival", "log_likelihood").values()
+    assert gaps == [-1.0, 3.0]
+    told = section(found + best, {}, rival="rival", first="picked").parts[-1]
+    table, moments = told.tables
+    assert [cell.text for cell in table.rows[-1].cells] == ["1.0 ± 2.0"]  # sd sqrt(8), over sqrt(2)
+    # sqrt(8) sqrt(1/2 + 1/9) = 2.2
+    assert list(table.rows[-1].cells[0].notes) == ["corrected ± 2.2", "better on 1 of 2"]
+    assert moments.title.startswith("Test log-likelihood of a Normal")
+    assert told.words[1].endswith("by more than 2 standard errors: neither on boston.")
+
+
+def test_claims_beside_a_rival_by_hand() -> None:
+    # Over 20 splits the correction is sqrt(1 + 20 / 9) = 1.795: 0.3 is 3 errors, 1.7 corrected.
+    gaps = {"wine": 0.3, "energy": 0.4, "boston": -0.5}
+    means = {name: Mean(gap, 0.1, 20) for name, gap in gaps.items()}
+    assert corrected(means["wine"]) == pytest.approx(0.17951, abs=1e-5)
+    means |= {"yacht": Mean(-math.inf, None, 20), "power": Mean(0.5, None, 1)}
+    assert list(claims(means, "A beside B")) == [
+        "A beside B, by more than 2 standard errors: better on energy and wine,"
+        " worse on boston and yacht.",
+        "A beside B, by more than 2 corrected standard errors: better on energy,"
+        " worse on boston and yacht, neither on wine.",
+    ]
 
 
 def test_agreement_with_published_splits_by_hand() -> None:

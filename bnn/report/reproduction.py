@@ -1,33 +1,25 @@
 """Reproduction: the test scores of a study's runs beside published ones, with a verdict on each.
 
-Means are over splits, +- their standard error as the literature states it, sd / sqrt(splits). It is
-too small as an error of the method, for splits share rows; but both sides of a comparison have it.
-Log-likelihoods are of two kinds: of the predictive itself, a mixture over draws, and of the one
-Normal that has its mean and variance, which some publications score instead.
+Both sides of a comparison have the standard error over splits, sd / sqrt(splits); see
+`bnn.report.results`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
+from bnn.report import rival as rivals
 from bnn.report.published import Row, splits
+from bnn.report.results import SCORES, TITLES, Mean, Result, average, mean_of
 from bnn.report.sections import Part, Section
 from bnn.report.tables import NOTHING, Cell, Column, Table, numeric
 from bnn.report.tables import Row as TableRow
 from bnn.report.words import count, with_error
-from bnn.run import Arrays, Run
-from bnn.statistics import summary
-from bnn.store import write_whole
 
-Family = Literal["published", "validated", "fixed"]
 Verdict = Literal["reproduced", "no different", "better", "worse"]
 
 FAMILIES: Mapping[str, str] = {
@@ -35,128 +27,8 @@ FAMILIES: Mapping[str, str] = {
     "validated": "Settings validated on training rows",
     "fixed": "Settings fixed beforehand, the same on all sets",
 }
-SCORES = {"log_likelihood": "nats", "moment_matched": "nats", "rmse": "unit of the target"}
-TITLES = {
-    "log_likelihood": "Test log-likelihood",
-    "moment_matched": "Test log-likelihood of a Normal with the predictive's moments",
-    "rmse": "Test root mean squared error",
-}
 ENOUGH = 2.0  # combined standard errors that make a difference
 ALL = 20  # splits of a published mean; on fewer there is no verdict, for others may have diverged
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came out on one split: natural units, original units of the target."""
-
-    dataset: str
-    family: Family
-    method: str
-    label: str
-    split: int
-    log_likelihood: float
-    moment_matched: float
-    rmse: float
-    seconds: float  # of training, a replica's share
-    caveats: int = 0  # how many sentences must be known with the numbers
-    validation: float = math.nan  # log-likelihood of training rows kept back for a choice
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A score over splits, with its standard error; none for a single split."""
-
-    mean: float
-    error: float | None
-    splits: int
-
-
-def results(runs: Iterable[Run], arrays: Mapping[str, Arrays]) -> list[Result]:
-    """Return the results of finished runs, in order.
-
-    Arguments:
-        runs: of regressions; their provenance names the family of their settings.
-        arrays: of every run, by its key.
-    """
-    found = [_result(run, arrays[run.key]) for run in runs if run.status == "finished"]
-    return sorted(found, key=lambda r: (r.dataset, r.family, r.method, r.split))
-
-
-def _result(run: Run, arrays: Arrays) -> Result:
-    return Result(
-        dataset=run.dataset,
-        family=run.provenance["family"],
-        method=run.method,
-        label=str(run.settings["label"]),
-        split=run.split,
-        log_likelihood=-run.scores["nll"].value,
-        moment_matched=moment_matched(arrays),
-        rmse=run.scores["rmse"].value,
-        seconds=run.cost.seconds if run.cost else math.nan,
-        caveats=len(run.caveats),
-        validation=run.diagnostics.get("validation_log_likelihood", math.nan),
-    )
-
-
-def picked(found: Sequence[Result], methods: Sequence[str]) -> list[Result]:
-    """Return for each set and split the result of the method that validated best.
-
-    Only splits on which all of the methods finished are picked from, and no test score has a part
-    in it.
-
-    Arguments:
-        found: results; those without a validation likelihood do not count.
-        methods: names of those to pick from.
-    """
-    by: dict[tuple[str, int], list[Result]] = {}
-    for result in found:
-        if result.method in methods and math.isfinite(result.validation):
-            by.setdefault((result.dataset, result.split), []).append(result)
-    best = [
-        max(some, key=lambda r: r.validation) for some in by.values() if len(some) == len(methods)
-    ]
-    label = f"The best by validation of {len(methods)} methods"
-    return [replace(result, method="picked", label=label, family="validated") for result in best]
-
-
-def paired(found: Sequence[Result], method: str, rival: str, score: str) -> dict[str, Mean]:
-    """Return by data set how much a method is above a rival, over the splits that both finished."""
-    theirs = {(r.dataset, r.split): getattr(r, score) for r in found if r.method == rival}
-    gaps: dict[str, list[float]] = {}
-    for result in found:
-        if result.method == method and (result.dataset, result.split) in theirs:
-            gap = getattr(result, score) - theirs[result.dataset, result.split]
-            gaps.setdefault(result.dataset, []).append(gap)
-    return {dataset: _mean(values) for dataset, values in gaps.items()}
-
-
-def moment_matched(arrays: Arrays) -> float:
-    """Return the mean of log Normal(y; E[Y], Var[Y]) over the test points, nats.
-
-    Arguments:
-        arrays: `test_y`, `test_mean`, `test_noise_sd` and `test_weight_sd`, each `[points]`.
-
-    Reference: Lakshminarayanan, Pritzel, Blundell 2017, https://arxiv.org/abs/1612.01474
-    """
-    y, mean, noise, weight = (
-        np.asarray(arrays[f"test_{name}"], dtype=float)
-        for name in ("y", "mean", "noise_sd", "weight_sd")
-    )
-    variance = noise**2 + weight**2
-    return float(-0.5 * (np.log(2 * np.pi * variance) + (y - mean) ** 2 / variance).mean())
-
-
-def mean_of(found: Sequence[Result], score: str) -> Mean:
-    """Return the mean of a score over splits."""
-    return _mean([getattr(result, score) for result in found])
-
-
-def _mean(values: Sequence[float]) -> Mean:
-    if not np.isfinite(values).all():
-        return Mean(float(np.mean(values)), None, len(values))
-    total = summary(values)
-    error = None if total.sd is None else total.sd / math.sqrt(total.n)
-    return Mean(total.mean, error, total.n)
 
 
 def verdict(
@@ -215,13 +87,16 @@ def judge(
     )
 
 
-def section(found: Sequence[Result], published: Mapping[str, Row], rival: str = "") -> Section:
+def section(
+    found: Sequence[Result], published: Mapping[str, Row], rival: str = "", first: str = ""
+) -> Section:
     """Return the report's section of all families, every verdict in the cell it belongs to.
 
     Arguments:
         found: all results.
         published: rows by the names of methods.
         rival: the method that all others are compared with, split by split; empty: none.
+        first: the method of which is said in words how it compares; empty: none.
     """
     parts = [Part("How to read the verdicts", [READING, *_sources(found, published)])]
     for family, title in FAMILIES.items():
@@ -230,9 +105,9 @@ def section(found: Sequence[Result], published: Mapping[str, Row], rival: str = 
             shown = [_table(own, score, published) for score in SCORES]
             parts.append(Part(title, [MEANING[family]], shown))
     if beside := _agreement(found):
-        parts.append(Part("Split by split, beside the published splits", [PAIRED], [beside]))
+        parts.append(Part("Split by split, beside the published splits", [AGREEMENT], [beside]))
     if any(result.method == rival for result in found):
-        parts.append(Part(f"Split by split, beside {rival}", [PAIRED], [_gaps(found, rival)]))
+        parts.append(rivals.part(found, rival, first))
     sets, methods = ({getattr(r, name) for r in found} for name in ("dataset", "method"))
     summary = f"{len(found)} results: {len(methods)} methods on {len(sets)} data sets."
     return Section("Beside published results", "published", summary, parts)
@@ -245,6 +120,7 @@ READING = (
     " published settings and of figures that were read in a file or on a page. There is no verdict"
     " where fewer than 20 splits finished."
 )
+AGREEMENT = "Difference in test log-likelihood on the same splits, mean ± sd/√splits."
 MEANING: Mapping[str, str] = {
     "published": (
         "As the papers fixed them. Rates, precisions and decays of MC dropout (2016) were chosen"
@@ -286,7 +162,7 @@ def agreement(
             if sorted(ours) == list(range(len(theirs))):
                 values = np.array([ours[split] for split in range(len(theirs))])
                 r = float(np.corrcoef(values, theirs)[0, 1])
-                yield method, dataset, _mean((values - theirs).tolist()), r
+                yield method, dataset, average((values - theirs).tolist()), r
 
 
 def _agreement(found: Sequence[Result]) -> Table | None:
@@ -305,30 +181,6 @@ def _agreement(found: Sequence[Result]) -> Table | None:
     ]
     title = "The published log-likelihood of every split beside ours"
     return Table(title, "Method and set", columns, rows) if rows else None
-
-
-PAIRED = (
-    "Difference in test log-likelihood on the same splits, mean ± sd/√splits. It takes splits for"
-    " independent repetitions, as publications do; the corrected intervals are in the sections of"
-    " the data sets."
-)
-
-
-def _gaps(found: Sequence[Result], rival: str) -> Table:
-    sets = sorted({result.dataset for result in found})
-    labels = {result.method: result.label for result in found}
-    rows = []
-    for method in (name for name in labels if name != rival):
-        gaps = paired(found, method, rival, "log_likelihood")
-        cells = [
-            numeric(with_error(gaps[name].mean, gaps[name].error), gaps[name].mean)
-            if name in gaps
-            else NOTHING
-            for name in sets
-        ]
-        rows.append(TableRow(labels[method], cells, method))
-    columns = [Column(name, "nats, higher is better") for name in sets]
-    return Table(f"Log-likelihood less that of {labels[rival]}", "Method", columns, rows)
 
 
 def _sources(found: Sequence[Result], published: Mapping[str, Row]) -> Iterator[str]:
@@ -368,34 +220,3 @@ def _cell(found: Sequence[Result], score: str, published: Mapping[str, Row]) -> 
     notes += [said] if said else []
     notes += [f"{count(ours.splits, 'split')} finished"] if ours.splits < ALL else []
     return numeric(with_error(ours.mean, ours.error), ours.mean, *notes)
-
-
-def to_csv(found: Iterable[Result]) -> str:
-    """Return results as a table, a line each; numbers keep six significant digits."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(field.name for field in fields(Result))
-    for result in found:
-        table.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in astuple(result))
-    return text.getvalue()
-
-
-def from_csv(text: str) -> list[Result]:
-    """Read what `to_csv` wrote."""
-    kinds = {
-        "split": int,
-        "caveats": int,
-        "seconds": float,
-        "validation": float,
-        **dict.fromkeys(SCORES, float),
-    }
-    return [
-        Result(**{name: kinds.get(name, str)(value) for name, value in line.items()})
-        for line in csv.DictReader(io.StringIO(text))
-    ]
-
-
-def write_csv(path: Path, found: Iterable[Result]) -> None:
-    """Write results whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, to_csv(found).encode(), replace=True)
