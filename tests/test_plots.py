@@ -191,7 +191,8 @@ def test_given_axes_are_used_and_returned():
 
 def test_the_names_of_all_methods_fit_beside_the_picture_of_cost():
     points = {method.name: (1.0, 0.5, 0.1) for method in METHODS}
-    svg = plots.svg(plots.cost(points, labels={m.name: m.label for m in METHODS}).figure)
+    ax = plots.cost(points, labels={m.name: m.label for m in METHODS})
+    svg = plots.svg(ax.figure, "Cost", "Seconds and score.")
     assert all(method.label in svg for method in METHODS)  # and no warning of a lack of room
 
 
