@@ -29,6 +29,7 @@ from bnn.statistics import Difference
 
 DIRECTION = {"lower": "lower is better", "higher": "higher is better", None: ""}
 FOLDED = {"nll_bits", "ece_null", "ece_null_95"}  # shown in the cell of another score
+ROUNDING = 1e-9  # an error that small is one of arithmetic
 DOUBT = ("entropy", "expected_entropy", "mutual_information", "mutual_information_corrected")
 
 
@@ -150,7 +151,8 @@ def _score(group: Group, method: str, name: str, mark: bool = False) -> Cell:
     if found.point_error is not None and found.n > 1:
         notes.append(f"rows ± {rounded(found.point_error, decimals_of(found.point_error))}")
     if found.draw_error is not None:
-        notes.append(f"draws ± {rounded(found.draw_error, decimals_of(found.draw_error))}")
+        error = found.draw_error if found.draw_error > ROUNDING else 0.0
+        notes.append(f"draws ± {rounded(error, decimals_of(error))}")
     return numeric(with_error(found.mean, found.error), found.mean, *notes, mark=mark)
 
 
