@@ -169,8 +169,9 @@ def progress_bar(console: Console) -> Progress:
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
-        TextColumn("left, about"),
+        TextColumn("and"),
         TimeRemainingColumn(),
+        TextColumn("to go"),
         console=console,
         speed_estimate_period=3600,  # seconds: epochs may be minutes apart
     )
