@@ -32,6 +32,12 @@ app = typer.Typer(
 )
 
 
+FINDINGS = (
+    "The study's script adds a section of findings, which is not here: its command, which is kept"
+    " with the runs, makes the whole report again, and trains nothing that is finished."
+)
+
+
 @app.command()
 def report(
     study: Annotated[str, typer.Argument(help="The study's name, for example digits.")],
@@ -52,6 +58,8 @@ def report(
     found = _latest(every, store)
     if left := len(every) - len(found):
         notes.append(f"Left out: {count(left, 'run')} of other, earlier settings.")
+    if any("findings" in run.provenance for run in found):
+        notes.append(FINDINGS)
     question = str(found[0].provenance.get("question", ""))
     page.write(target, page.render(study, question, found, store.arrays, notes=notes))
     for note in notes:

@@ -55,6 +55,20 @@ def a_batch(data: Dataset, epochs: int = 1) -> Batch:
     )
 
 
+@pytest.mark.parametrize("more", [{}, {"findings": "yes"}])
+def test_a_report_without_the_script_says_that_its_findings_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    batch = a_batch(two_moons([0, 1], points=40))
+    save(Store(Path("runs")), replace(batch, provenance={**batch.provenance, **more}), 1.0)
+    done = CliRunner().invoke(app, ["report", "moons"])
+    assert done.exit_code == 0
+    page = Path("reports/moons.html").read_text()
+    assert ("adds a section of findings" in done.output) == ("findings" in more)
+    assert ("adds a section of findings" in page) == ("findings" in more)
+
+
 def test_a_report_takes_the_latest_runs_that_may_be_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
