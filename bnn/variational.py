@@ -36,6 +36,7 @@ from bnn.posterior import Masks, Posterior
 from bnn.predictive import log_mean_exp
 from bnn.problem import Problem
 from bnn.seeds import Streams
+from bnn.threads import threads_for
 
 TOLERANCE = 1e-5  # relative difference to Pyro's ELBO above which the fast step is not trusted
 SINGLE_TOLERANCE = 1e-4  # in float32, where log q of Pyro loses digits in w - E[w]
@@ -360,7 +361,8 @@ def trusted(
     noise = streams.normal(min(draws, 2), family(parameters).numbers)
     rows = torch.arange(training.batch_of(problem.points), device=parameters.device)
     x, y = problem.batch(problem.train.at(rows.expand(problem.replicas, -1)))
-    with pyro.validation_enabled(False):  # it would raise where a replica is not finite
+    # Validation would raise where a replica is not finite.
+    with threads_for(problem.layout.size), pyro.validation_enabled(False):
         found, expected = (
             _value_and_gradient(partial(elbo, family, problem), parameters, noise, x, y, kl_weight)
             for elbo in (fast_negative_elbo, pyro_negative_elbo)

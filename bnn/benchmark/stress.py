@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from bnn.optimise import Training
 
 MUST = 0.4  # of what the share of a core permits
 REPLICAS = 20
+SETTLING = 0.5  # seconds that a process takes to start
 
 
 @dataclass(frozen=True)
@@ -77,19 +80,11 @@ def _rate(seconds: float) -> float:
 @contextmanager
 def _load(cores: int) -> Iterator[None]:
     """Keep so many processes busy inside the block."""
-    context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=_spin, daemon=True) for _ in range(cores)]
-    for other in others:
-        other.start()
-    time.sleep(0.5)
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    time.sleep(SETTLING)
     try:
         yield
     finally:
         for other in others:
-            other.terminate()
-            other.join()
-
-
-def _spin() -> None:
-    while True:
-        pass
+            other.kill()
+            other.wait()
