@@ -21,11 +21,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from items import ITEMS
+from items import GPU_ITEMS, ITEMS
 from peers import PEERS, Peer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from bnn.benchmark import growth
 from bnn.benchmark.comparison import Outcome
 from bnn.benchmark.item import Item
 from bnn.benchmark.machine import machine, versions
@@ -48,6 +49,9 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Rounds.")] = 7,
     quick: Annotated[bool, typer.Option("--quick", help="A first look, in a minute.")] = False,
     device: Annotated[str, typer.Option(help="cpu, or cuda to measure a GPU as well.")] = "cpu",
+    growing: Annotated[
+        bool | None, typer.Option("--growth/--no-growth", help="How cost grows; in full runs.")
+    ] = None,
     report: Annotated[Path, typer.Option(help="The page; JSON is written beside it.")] = Path(
         "reports/benchmark.html"
     ),
@@ -67,6 +71,7 @@ def main(
         sides = {peer.name: side(peer, peer.name in wanted, stack) for peer in PEERS}
         ours = stack.enter_context(Worker("items", FOLDERS))
         outcomes = measure_all(chosen, ours, sides, repeats, console)
+    whole = not (quick or items or peers)
     document = {
         "command": shlex.join(["python", *sys.argv]),
         "made": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -76,8 +81,8 @@ def main(
         "versions": versions(PACKAGES),
         "peers": [told_of(peer, sides[peer.name], outcomes) for peer in PEERS],
         "items": [outcome.to_json() for outcome in outcomes],
-        "growth": [],
-        "gpu": {"device": "", "rows": []},
+        "growth": grown(console) if (whole if growing is None else growing) else [],
+        "gpu": on_gpu(device == "cuda", repeats, console),
     }
     page.write(report, render(document))
     page.write(report.with_suffix(".json"), json.dumps(document, indent=1) + "\n")
@@ -127,11 +132,8 @@ def measure_all(
 ) -> list[Outcome]:
     """Measure the items one after the other, and print what came out."""
     there = [name for name, found in sides.items() if isinstance(found, Worker)]
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
     outcomes = []
-    with Progress(*columns, console=console, transient=True) as bar:
+    with progress_bar(console) as bar:
         row = bar.add_task("", total=sum(answers(item, there, repeats) for item in chosen))
         told: Told = lambda: bar.advance(row)  # noqa: E731
         for item in chosen:
@@ -143,6 +145,43 @@ def measure_all(
                     f"{item.name} · {one.goal.peer}: {found} {one.verdict} {one.void}", markup=False
                 )
     return outcomes
+
+
+def grown(console: Console) -> list[dict[str, Any]]:
+    """Measure how cost grows along every axis."""
+    found = []
+    with progress_bar(console) as bar:
+        row = bar.add_task("How cost grows", total=sum(len(axis.sizes) for axis in growth.AXES))
+        for axis in growth.AXES:
+            found.append(dict(growth.measure(axis, told=lambda: bar.advance(row)).to_json()))
+    return found
+
+
+def on_gpu(wanted: bool, repeats: int, console: Console) -> dict[str, Any]:
+    """Measure steps of many replicas on the processor and on a GPU, if one is at hand."""
+    name = torch.cuda.get_device_name() if wanted and torch.cuda.is_available() else ""
+    rows: list[dict[str, Any]] = [{"title": item.title} for item in GPU_ITEMS]
+    if not name:
+        return {"device": "", "rows": rows}
+    with (
+        Worker("items", FOLDERS) as ours,
+        Worker("peers.with_cuda", FOLDERS) as theirs,
+        progress_bar(console) as bar,
+    ):
+        total = sum(answers(item, ["cuda"], repeats) for item in GPU_ITEMS)
+        task = bar.add_task("On a GPU", total=total)
+        for item, row in zip(GPU_ITEMS, rows, strict=True):
+            found = measure(item, ours, {"cuda": theirs}, repeats, lambda: bar.advance(task))
+            row.update(found.comparisons[0].to_json())
+    return {"device": name, "rows": rows}
+
+
+def progress_bar(console: Console) -> Progress:
+    """Return a bar that says what is done, how far it is, and for how long."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+    )  # fmt: skip
+    return Progress(*columns, console=console, transient=True)
 
 
 def told_of(peer: Peer, found: Worker | str, outcomes: Sequence[Outcome]) -> dict[str, str]:

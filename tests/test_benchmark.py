@@ -196,13 +196,14 @@ def document(**changes):
     ]
     growth = {
         "title": "Replicas", "axis": "replicas", "size": [1, 10, 100],
-        "seconds": [1.0, 2.0, 4.0], "bytes": [1e6, None, 4e6],
+        "seconds": [1.0, 2.0, 4.0], "seconds_slope": 0.3, "seconds_slope_error": 0.01,
+        "bytes": [1e6, 0.0, 4e6], "bytes_slope": 0.3, "bytes_slope_error": None,
     }  # fmt: skip
     return {
         "command": "python experiments/benchmark.py", "made": "today", "quick": False, "repeats": 7,
         "machine": {"processor": "a"}, "versions": {"Python": "3"}, "peers": peers,
         "items": [outcome], "growth": [growth],
-        "gpu": {"device": "", "rows": [{"title": "20", "cpu": 1.0, "gpu": None, "ratio": None}]},
+        "gpu": {"device": "", "rows": [{"title": "20 replicas"}]},
         **changes,
     }  # fmt: skip
 
@@ -225,7 +226,7 @@ def test_the_page_says_all_and_asks_nothing_of_the_network() -> None:
         assert said in text
     assert "void: does not run: &lt;script&gt;" in text
     assert "Of 2 ratios of which something is asked, 2 are what they must be" in text
-    assert "grows as size to the 0.30" in text
+    assert "slope 0.300 ± 0.010" in text
     assert "<script" not in html
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", html)
     assert "@import" not in html

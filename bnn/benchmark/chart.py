@@ -36,14 +36,20 @@ def ratios(rows: Sequence[tuple[str, Row]]) -> Axes:
     return tidy(ax, "their seconds over ours")
 
 
-def growth(size: Sequence[float], cost: Sequence[float], x: str, y: str) -> Axes:
-    """Draw a cost against a size, both logarithmic, with the line fitted to it."""
+def growth(size: Sequence[float], cost: Sequence[float], x: str, y: str, slope: str) -> Axes:
+    """Draw a cost against a size, both logarithmic, with the line fitted to it.
+
+    Arguments:
+        size, cost: of each measurement.
+        x, y: names of the axes.
+        slope: of the line, in words.
+    """
     ax = new_axes(3.2, 2.3)
     ax.loglog(size, cost, "o", color=BLUE, markersize=4)
     power, level = np.polyfit(np.log(size), np.log(cost), 1)
-    ends = np.array([min(size), max(size)])
+    ends = np.array([min(size), max(size)], dtype=float)
     ax.loglog(ends, np.exp(level) * ends**power, color=INK, linewidth=0.8)
-    return tidy(ax, x, y, f"grows as size to the {power:.2f}")
+    return tidy(ax, x, y, f"slope {slope}")
 
 
 def _plain_numbers(axis: Any) -> None:

@@ -9,7 +9,7 @@ from bnn.benchmark import chart
 from bnn.report import page
 from bnn.report.article import Table, picture
 from bnn.report.figures import Figure
-from bnn.report.words import DASH, count, interval, number
+from bnn.report.words import DASH, count, interval, number, with_error
 
 Document = Mapping[str, Any]
 
@@ -119,13 +119,15 @@ def _charts(document: Document) -> list[Figure]:
 def _growth(document: Document) -> list[Figure]:
     found = []
     for one in document["growth"]:
-        for name, label in (("seconds", "seconds"), ("bytes", "peak memory, bytes")):
+        for name, label in (("seconds", "processor seconds"), ("bytes", "bytes at the peak")):
             points = [(s, c) for s, c in zip(one["size"], one[name], strict=True) if c and c > 0]
             if len(points) > 1:
                 size, cost = zip(*points, strict=True)
-                ax = chart.growth(size, cost, one["axis"], label)
+                power, error = one[f"{name}_slope"], one[f"{name}_slope_error"]
+                ax = chart.growth(size, cost, one["axis"], label, with_error(power, error))
                 told = ", ".join(f"{number(s)}: {number(c)}" for s, c in points)
-                found.append(picture(ax, f"{one['title']}: {label}", told, one["title"]))
+                what = f"{one['title']}: {label} against {one['axis']}"
+                found.append(picture(ax, what, told, what))
     return found
 
 
@@ -133,14 +135,15 @@ def _gpu(found: Mapping[str, Any]) -> Table:
     rows = [
         (
             row["title"],
-            seconds(row["cpu"]),
-            seconds(row["gpu"]) if found["device"] else "no GPU at hand",
-            measured(row["ratio"], "speedup"),
+            seconds(row.get("ours_seconds")),
+            seconds(row.get("peer_seconds")) if found["device"] else "no GPU at hand",
+            measured(row.get("found"), "speedup"),
+            row.get("void") or "",
         )
         for row in found["rows"]
     ]
-    name = found["device"] or "GPU"
-    return Table("", ("Work", "CPU, one thread", name, "CPU over GPU"), tuple(rows))
+    header = ("Work", "CPU, one thread", found["device"] or "GPU", "CPU over GPU", "")
+    return Table("", header, tuple(rows))
 
 
 def _peers(document: Document) -> Table:

@@ -23,3 +23,4 @@ FAMILIES = (
 )
 ITEMS = tuple(item for family in FAMILIES for item in family.ITEMS)
 WORK = {item.family: family.ours for family in FAMILIES for item in family.ITEMS}
+GPU_ITEMS = variational.GPU_ITEMS

@@ -17,16 +17,16 @@ from items.problems import given_of, problem_of
 BATCH, RATE = 128, 1e-3
 
 
-def item(task: str, goals: tuple[Goal, ...], steps: tuple[int, int], quick: bool = False) -> Item:
+def item(task: str, goals: tuple[Goal, ...], steps: tuple[int, int]) -> Item:
     """Return an item of this family."""
     return Item(
         f"networks-{task}", "deterministic", f"20 deterministic networks, {task}",
-        "per network and step", goals, {"task": task, "replicas": 20, "steps": steps}, quick=quick,
+        "per network and step", goals, {"task": task, "replicas": 20, "steps": steps},
     )  # fmt: skip
 
 
 ITEMS = (
-    item("regression", (Goal("torch", 15, 30), Goal("pyro", 100, 200)), (90, 1590), quick=True),
+    item("regression", (Goal("torch", 15, 30), Goal("pyro", 100, 200)), (90, 1590)),
     item("digits", (Goal("torch", 2.7, 3.2), Goal("pyro", 13, 15)), (28, 196)),
 )
 

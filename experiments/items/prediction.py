@@ -34,7 +34,6 @@ ITEMS = (
         "per multiplication and addition",
         (Goal("torch", 0.75, 0.9, "peak"), Goal("torch", 64e6, 16e6, "memory")),
         {"task": "digits", "draws": 100, "per": "operation"},
-        quick=True,
     ),
 )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,27 @@ ITEMS = (
 )
 
 
-def ours(settings: Mapping[str, Any], _: Mapping[str, np.ndarray]) -> Task:
+# The processor against a GPU: a share that is large means that the GPU is quicker.
+GPU_ITEMS = tuple(
+    Item(
+        f"gpu-{task}-{replicas}", "variational", f"Mean-field SVI, {task}, {replicas} replicas",
+        "per replica and step", (Goal("cuda", NAN, NAN, "share"),),
+        {"task": task, "replicas": replicas, "steps": steps},
+    )
+    for task, replicas, steps in (
+        ("regression", 20, (90, 990)),
+        ("regression", 1000, (30, 60)),
+        ("digits", 20, (28, 140)),
+        ("digits", 1000, (14, 28)),
+    )
+)  # fmt: skip
+
+
+def ours(
+    settings: Mapping[str, Any],
+    _: Mapping[str, np.ndarray],
+    clock: Callable[[], float] = time.process_time,
+) -> Task:
     """Train all replicas at once, by the method itself."""
     problem = problem_of(settings)
     replicas, per_epoch = settings["replicas"], problem.points // BATCH
@@ -111,7 +132,7 @@ def ours(settings: Mapping[str, Any], _: Mapping[str, np.ndarray]) -> Task:
             MeanField(initial_scale=SCALE, training=training).fit(problem, range(replicas))
 
     def seconds() -> float:
-        return slope(fit, short, long) / per_epoch / replicas
+        return slope(fit, short, long, clock) / per_epoch / replicas
 
     one = problem.take([0])
     given = {**given_of(problem), **start_of(one)}

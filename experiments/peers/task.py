@@ -41,11 +41,11 @@ class Task:
     warm: bool = True
 
 
-def timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
     """Return the processor seconds, all threads together, that some work takes."""
-    began = time.process_time()
+    began = clock()
     work()
-    return time.process_time() - began
+    return clock() - began
 
 
 def each(step: Callable[[], object], least: float = LONG_ENOUGH) -> float:
@@ -57,14 +57,20 @@ def each(step: Callable[[], object], least: float = LONG_ENOUGH) -> float:
     return spent / count
 
 
-def slope(work: Callable[[int], object], short: int, long: int) -> float:
-    """Return the processor seconds of one unit of work, set-up not counted.
+def slope(
+    work: Callable[[int], object],
+    short: int,
+    long: int,
+    clock: Callable[[], float] = time.process_time,
+) -> float:
+    """Return the seconds of one unit of work, set-up not counted.
 
     Arguments:
         work: does so many units.
         short, long: two numbers of units.
+        clock: in seconds; the processor's unless given.
     """
-    first, second = (timed(lambda: work(short)), timed(lambda: work(long)))
+    first, second = (timed(lambda: work(short), clock), timed(lambda: work(long), clock))
     return (second - first) / (long - short)
 
 

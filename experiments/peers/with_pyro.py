@@ -9,7 +9,7 @@ import numpy as np
 import pyro
 import torch
 from pyro.infer import SVI, Predictive, Trace_ELBO
-from pyro.infer.autoguide import AutoDelta, AutoDiagonalNormal, AutoNormal, init_to_value
+from pyro.infer.autoguide import AutoDelta, AutoNormal, init_to_value
 from torch import Tensor
 
 from peers.networks import BATCH, batches, rows_of
@@ -56,15 +56,15 @@ def deterministic(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) 
 
 
 def prediction(settings: Mapping[str, Any], given: Mapping[str, np.ndarray]) -> Task:
-    """Predictive with the guide AutoDiagonalNormal, whose draws nn.Linear takes as they are."""
+    """Predictive, with its defaults."""
     pyro.clear_param_store()
     x, draws = torch.from_numpy(given["x"]), settings["draws"]
     model, start = bayesian(settings, given)
     model.points = len(x)
-    guide = AutoDiagonalNormal(
+    guide = AutoNormal(
         model, init_loc_fn=init_to_value(values=start), init_scale=float(given["scale"])
     )
-    guide(x)
+    guide(x, torch.zeros(len(x)))  # without targets they would be latent, too
 
     def predict(draws: int) -> Tensor:
         sites = ("_RETURN",)
