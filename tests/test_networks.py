@@ -130,6 +130,24 @@ def test_a_users_module_runs_for_all_replicas_and_draws(
             assert relative(function(weights, x), expected) < tolerance
 
 
+class Viewed(nn.Module):
+    """Calls `view`, which only works where channels come first in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.head = nn.Conv2d(1, 4, 3), nn.Linear(64, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.kernel(x).relu().view(len(x), -1))
+
+
+def test_a_forward_may_read_its_channels_as_memory_holds_them() -> None:
+    network, x = Viewed().double(), normal(2, 5, 1, 6, 6, seed=9)
+    function = Functional(network, x[0, :2])
+    weights = weights_of(function, 2, 3)
+    assert relative(function(weights, x), one_at_a_time(network, weights, x)) < 1e-12
+
+
 def test_masks_stand_where_dropout_stood() -> None:
     network = Convolutions().double()
     function = Functional(network, image())
