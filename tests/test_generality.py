@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_report import HOSTILE, METHODS, assert_inert, make, render, see
 
+from bnn.report.compare import relative_errors
 from bnn.report.generality import ROPE, Overall, overall, sentences
 from bnn.report.group import groups
 from bnn.report.words import chance, interval
@@ -60,6 +61,39 @@ def test_the_numbers_are_those_of_the_statistics() -> None:
     for place, name in ((5, "below"), (6, "within"), (7, "above")):
         following, mean = (getattr(r, name) for r in (expected.on_next, expected.on_average))
         assert cells[place] == f"{chance(following)}|mean {chance(mean)}"
+
+
+def test_errors_are_compared_by_the_log_of_their_ratio_whatever_their_unit() -> None:
+    parts, stored = {}, {}
+    for unit, name in ((1.0, "one"), (1000.0, "two"), (0.01, "three")):
+        runs, arrays = make(4, TWO, dataset=name, task="regression")
+        stored |= arrays
+        parts[name] = [
+            replace(
+                run,
+                scores={
+                    **run.scores,
+                    "rmse": replace(run.scores["rmse"], value=unit * run.scores["rmse"].value),
+                },
+            )
+            for run in runs
+        ]
+    runs = [run for some in parts.values() for run in some]
+    over = overall(list(groups(runs, "mle", lambda run: stored[run.key])))
+    assert over is not None
+    rmse = {(r.method, r.dataset, r.split): r.scores["rmse"].value for r in runs}
+    differences = []
+    for name in ("one", "three", "two"):
+        logs = [np.log(rmse["mean_field", name, r] / rmse["mle", name, r]) for r in range(4)]
+        spread = np.std(logs, ddof=1) * np.sqrt(1 / 4 + 80 / 240)
+        told = relative_errors(next(g for g in over.groups if g.dataset == name))["mean_field"]
+        assert told.estimate == pytest.approx(np.mean(logs))
+        assert told.error == pytest.approx(spread)
+        differences.append(told)
+    (expected,) = generalise([differences], ROPE)
+    assert over.errors["mean_field"].mean == pytest.approx(expected.mean)
+    cells = see(render(runs, stored)).table("Root mean squared error over data sets")
+    assert cells[over.labels["mean_field"]][2] == interval(expected.low, expected.high)
 
 
 def test_the_headline_has_the_best_method_in_a_sentence_and_the_others_in_numbers() -> None:

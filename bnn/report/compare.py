@@ -137,6 +137,34 @@ def _difference(group: Group, name: str, method: str, baseline: str) -> Differen
     return paired_difference(a, b, group.design, train.pop())
 
 
+def relative_errors(group: Group) -> dict[str, Difference]:
+    """Return the log of each method's test RMSE over the baseline's, which has no unit.
+
+        log(RMSE_m / RMSE_b),    0.01 is one per cent
+
+    It is taken split by split, with the corrected error. A fixed split has none, and a method that
+    shares no two splits with the baseline is left out.
+    """
+    sizes = [run.provenance.get("rows") for run in group.of(group.baseline)]
+    if group.design != "resplit" or not sizes or not isinstance(sizes[0], Mapping):
+        return {}
+    found = dict[str, Difference]()
+    errors = {m: {run.split: _log_rmse(run) for run in group.of(m)} for m in group.finished}
+    for method in (m for m in errors if m != group.baseline):
+        shared = sorted(errors[method].keys() & errors[group.baseline].keys())
+        a, b = (torch.tensor([errors[m][s] for s in shared]) for m in (method, group.baseline))
+        if len(shared) > 1 and torch.isfinite(a - b).all():
+            # A split's number stands for all of its test rows.
+            every, theirs = (part[:, None].expand(-1, sizes[0]["test"]) for part in (a, b))
+            found[method] = paired_difference(every, theirs, group.design, sizes[0]["train"])
+    return found
+
+
+def _log_rmse(run: Run) -> float:
+    value = run.scores["rmse"].value if "rmse" in run.scores else math.nan
+    return math.log(value) if value > 0 else math.nan
+
+
 def _pointwise(group: Group, name: str, method: str) -> dict[tuple[int, int, bytes], np.ndarray]:
     """Return a pointwise score by split, seed and test rows, which pair the replicas."""
     found = {}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from bnn import plots
 from bnn.report import figures
-from bnn.report.compare import differences
+from bnn.report.compare import differences, relative_errors
 from bnn.report.figures import Figure
 from bnn.report.group import DAGGER, Group
 from bnn.report.sections import Part, Section
 from bnn.report.tables import NOTHING, Cell, Column, Row, Table, numeric
 from bnn.report.words import chance, interval, listed, number, probability, short
-from bnn.statistics import Generalisation, Ranks, generalise, ranks
+from bnn.statistics import Difference, Generalisation, Ranks, generalise, ranks
 from bnn.statistics.ranks import FEWEST
 
 SCORE = "nll"  # in nats per row, so that differences are comparable over data sets
@@ -27,6 +27,10 @@ HIERARCHICAL = (
 FIXED = (
     "A data set with one fixed split counts with the interval for that split, which knows of no"
     " other."
+)
+RELATIVE = (
+    "Root mean squared errors have the unit of each data set's target, so that they are compared by"
+    " the logarithm of their ratio, split by split: 0.01 is one per cent."
 )
 RANKS = (
     "On each data set the method of the best log-likelihood, in paired differences, has rank 1."
@@ -44,13 +48,15 @@ class Overall:
         groups: one per data set.
         found: by method, the most probably better one first.
         ranks: of the methods that finished on all data sets, where they are enough.
-        rope: of practical equivalence, in nats per row.
+        rope: of practical equivalence, in nats per row; of errors, in log ratios.
+        errors: of regressions, the log ratios of RMSEs, by method in the same order.
     """
 
     groups: Sequence[Group]
     found: dict[str, Generalisation]
     ranks: Ranks | None
     rope: float
+    errors: dict[str, Generalisation]
 
     @property
     def baseline(self) -> str:
@@ -89,26 +95,39 @@ def overall(groups: Sequence[Group], rope: float = ROPE) -> Overall | None:
     once = {g.dataset: g for g in sorted(groups, key=lambda g: g.design)}  # resplit comes last
     chosen = [g for g in groups if g is once[g.dataset] and g.baseline in g.finished]
     pairs = [differences(g, SCORE, g.baseline, g.finished)[0] for g in chosen]
-    methods = dict.fromkeys(m for some in pairs for m in some)
-    rows = {m: [some[m] for some in pairs if m in some] for m in methods}
-    enough = {m: row for m, row in rows.items() if len(row) >= FEWEST}
-    if not enough:
+    rows, found = _rows(pairs), _generalised_rows(pairs, rope)
+    if not found:
         return None
-    found = dict[str, Generalisation]()
-    for size in sorted({len(row) for row in enough.values()}):
-        some = {m: row for m, row in enough.items() if len(row) == size}
-        found |= zip(some, generalise(list(some.values()), rope), strict=True)
     everywhere = {
         m: [d.estimate for d in row] for m, row in rows.items() if len(row) == len(chosen)
     }
     scores = {chosen[0].baseline: [0.0] * len(chosen), **everywhere}
     order = sorted(found, key=lambda m: -found[m].on_next.below)
+    errors = _generalised_rows([relative_errors(g) for g in chosen], rope)
     return Overall(
         groups=chosen,
         found={m: found[m] for m in order},
         ranks=ranks(scores) if len(scores) >= FEWEST else None,
         rope=rope,
+        errors={m: errors[m] for m in order if m in errors},
     )
+
+
+def _rows(pairs: Sequence[Mapping[str, Difference]]) -> dict[str, list[Difference]]:
+    methods = dict.fromkeys(m for some in pairs for m in some)
+    return {m: [some[m] for some in pairs if m in some] for m in methods}
+
+
+def _generalised_rows(
+    pairs: Sequence[Mapping[str, Difference]], rope: float
+) -> dict[str, Generalisation]:
+    """Return what the differences of each data set say together, of methods on enough of them."""
+    enough = {m: row for m, row in _rows(pairs).items() if len(row) >= FEWEST}
+    found = dict[str, Generalisation]()
+    for size in sorted({len(row) for row in enough.values()}):
+        some = {m: row for m, row in enough.items() if len(row) == size}
+        found |= zip(some, generalise(list(some.values()), rope), strict=True)
+    return found
 
 
 def sentences(over: Overall) -> Iterator[str]:
@@ -134,17 +153,16 @@ def sentences(over: Overall) -> Iterator[str]:
 def section(over: Overall, anchor: str) -> Section:
     """Return the section over data sets."""
     names = listed(short(g.dataset) for g in over.groups)
-    parts = [_generalised(over), *([_ranked(over, over.ranks)] if over.ranks else [])]
+    parts = [_generalised(over), *([_in_errors(over)] if over.errors else [])]
+    parts += [_ranked(over, over.ranks)] if over.ranks else []
     return Section("Over the data sets", anchor, f"{names}.", parts)
 
 
-def _generalised(over: Overall) -> Part:
-    base = over.labels[over.baseline]
+def _columns(over: Overall, unit: str, equal: str) -> list[Column]:
     level = f"{next(iter(over.found.values())).level * 100:g} % interval"
-    equal = f"within {number(over.rope, 1)} nats"
-    columns = [
+    return [
         Column("Data sets"),
-        Column("Mean difference", "nats per row, lower is better"),
+        Column("Mean difference", f"{unit}, lower is better"),
         Column(level, "of the mean"),
         Column("Spread", "between data sets"),
         Column(level, "on a next data set"),
@@ -152,6 +170,18 @@ def _generalised(over: Overall) -> Part:
         Column("Equivalent", equal),
         Column("Worse", "probability on a next data set"),
     ]
+
+
+def _in_errors(over: Overall) -> Part:
+    columns = _columns(over, "log ratio", f"within {100 * over.rope:g} %")
+    rows = [Row(over.labels[m], list(_cells(g)), m) for m, g in over.errors.items()]
+    title = f"Root mean squared error over data sets: log ratio to {over.labels[over.baseline]}"
+    return Part("Errors of the mean", [RELATIVE], [Table(title, "Method", columns, rows)])
+
+
+def _generalised(over: Overall) -> Part:
+    base = over.labels[over.baseline]
+    columns = _columns(over, "nats per row", f"within {number(over.rope, 1)} nats")
     rows = [Row(over.labels[m], list(_cells(g)), m) for m, g in over.found.items()]
     title = f"Negative log-likelihood over data sets: difference to {base}"
     table = Table(title, "Method", columns, rows, over.caveats)
