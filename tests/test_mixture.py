@@ -13,6 +13,7 @@ from torch import Tensor
 from bnn.errors import InputError
 from bnn.evaluation import evaluate
 from bnn.methods import (
+    HMC,
     MLE,
     SWAG,
     DeepEnsemble,
@@ -160,7 +161,22 @@ def test_a_lost_member_loses_its_replica_and_no_other() -> None:
     assert Mixture(MLE(BRIEF), 2).fit(broken, SEEDS).fit.diverged == (False, True)
 
 
+def test_what_members_tell_of_themselves_is_kept() -> None:
+    choice = Validated(tuple(MLE(Training(epochs=n)) for n in (1, 40)))
+    problem = numbers()
+    fit = Mixture(choice, 2).fit(problem, SEEDS).fit
+    for r in range(2):
+        for m in range(2):
+            (told,) = alone(choice, problem, r, m).fit.diagnostics
+            assert {f"{name}, member {m}" for name in told} <= fit.diagnostics[r].keys()
+            assert fit.diagnostics[r][f"candidate, member {m}"] == told["candidate"]
+    assert len(fit.diagnostics) == 2
+    assert Mixture(LAPLACE, 2).fit(problem, SEEDS).fit.diagnostics == ()
+
+
 def test_names_and_refusals() -> None:
+    with pytest.raises(InputError, match="chains"):
+        Mixture(quick(HMC()), 2).fit(numbers(), SEEDS)
     method = Mixture(LAPLACE)
     assert (method.name, method.label) == ("laplace_mixture", "Laplace, mixture of 5")
     assert method.version == LAPLACE.version

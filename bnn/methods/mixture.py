@@ -11,16 +11,17 @@ Members are replicas, so they all train at once; member 0 is the fit of the seed
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from bnn.errors import InputError
 from bnn.methods.members import check_members, gathered, spread
 from bnn.optimise import Progress, silent
-from bnn.posterior import Family, Masks, Posterior
+from bnn.posterior import Chains, Family, Masks, Posterior
 from bnn.problem import Problem
 from bnn.seeds import Streams, as_seeds
 
@@ -33,7 +34,7 @@ class Mixture:
     """An equal mixture of fits of one method; draws are divided among them.
 
     Raises:
-        InputError: on a number of members that is none.
+        InputError: on a number of members that is none; in `fit`, on Markov chains.
     """
 
     method: Method
@@ -160,12 +161,36 @@ def mixed(problem: Problem, seeds: Sequence[int], each: Posterior) -> Mixed:
         problem: of the replicas.
         seeds: of the replicas.
         each: of all their members, those of a seed next to each other.
+
+    Raises:
+        InputError: on Markov chains.
     """
+    if isinstance(each.family, Chains):
+        raise InputError(
+            "members whose draws are independent",
+            "Markov chains, whose convergence would go unseen",
+            "Give the sampler more chains instead.",
+        )
     size = len(each.seeds) // len(seeds)
-    fit = gathered(each.fit, size)
-    fit = replace(fit, seconds=fit.seconds + each.problem.network.seconds)
+    fit = replace(
+        gathered(each.fit, size),
+        seconds=each.fit.seconds + each.problem.network.seconds,
+        diagnostics=_told(each.fit.diagnostics, size),
+    )
     family = Members(each.family, len(seeds), size)
     return Mixed(problem, family, tuple(seeds), fit, caveats=each.caveats, each=each)
+
+
+def _told(each: Sequence[Mapping[str, float]], size: int) -> tuple[Mapping[str, float], ...]:
+    """Return what all members of each replica tell."""
+    return tuple(
+        {
+            f"{name}, member {m}": value
+            for m, told in enumerate(each[start : start + size])
+            for name, value in told.items()
+        }
+        for start in range(0, len(each), size)
+    )
 
 
 def rows_of(replicas: Sequence[int], size: int) -> list[int]:
