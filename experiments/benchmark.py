@@ -67,6 +67,7 @@ def main(
         Console(stderr=True).print(str(error), markup=False, highlight=False)
         raise typer.Exit(2) from None
     repeats = min(repeats, QUICK_REPEATS) if quick else repeats
+    where = machine()
     with ExitStack() as stack:
         sides = {peer.name: side(peer, peer.name in wanted, stack) for peer in PEERS}
         ours = stack.enter_context(Worker("items", FOLDERS))
@@ -77,7 +78,7 @@ def main(
         "made": datetime.now(UTC).isoformat(timespec="minutes"),
         "quick": quick,
         "repeats": repeats,
-        "machine": machine(),
+        "machine": where,
         "versions": versions(PACKAGES),
         "peers": [told_of(peer, sides[peer.name], outcomes) for peer in PEERS],
         "items": [outcome.to_json() for outcome in outcomes],

@@ -14,7 +14,7 @@ from bnn.report.words import DASH, count, interval, number, with_error
 Document = Mapping[str, Any]
 
 TITLE = "The suite and its peers, the same work side by side"
-HEADER = ("Work", "Peer", "Suite", "Peer's", "Found", "Lowest to highest", "Must", "Aim", "Outcome")
+HEADER = ("Work", "Peer", "Suite", "Peer's", "Found (lowest to highest)", "Must", "Aim", "Outcome")
 QUICK = "A first look: few items, few repeats, one peer. It decides nothing."
 UNITS = {"speedup": (1.0, "×"), "peak": (100.0, "%"), "share": (100.0, "%"), "memory": (1e-6, "MB")}
 
@@ -25,7 +25,7 @@ def render(document: Document) -> str:
     Arguments:
         document: what `experiments/benchmark.py` writes as JSON.
     """
-    style = page.own("style.css") + page.own("article.css")
+    style = page.own("style.css")
     return page.template("benchmark.html").render(
         title=TITLE,
         summary=_summary(document),
@@ -71,16 +71,15 @@ def _rows(document: Document) -> Iterator[tuple[str, ...]]:
     labels = _labels(document)
     for item, one in _comparisons(document):
         low, high = one["spread"]
-        factor, unit = UNITS[one["measure"]]
+        factor, _ = UNITS[one["measure"]]
         outcome = f"void: {one['void']}" if one["void"] else one["verdict"]
-        spread = DASH if low is None else f"{interval(low * factor, high * factor)} {unit}"
+        spread = "" if low is None else f" ({interval(low * factor, high * factor)})"
         yield (
             f"{item['title']}, {item['unit']}",
             labels.get(one["peer"], one["peer"]),
             seconds(one["ours_seconds"]),
             seconds(one["peer_seconds"]),
-            measured(one["found"], one["measure"]),
-            spread,
+            measured(one["found"], one["measure"]) + spread,
             measured(one["must"], one["measure"]),
             measured(one["aim"], one["measure"]),
             outcome,
@@ -95,7 +94,7 @@ def _summary(document: Document) -> str:
         f"Of {count(asked, 'ratio')} of which something is asked, {reached} are what they must be, "
         f"{verdicts.count('aim reached')} also what they should be. "
         f"{verdicts.count('measured')} were measured for information; "
-        f"{verdicts.count('void')} are void"
+        f"{count(verdicts.count('void'), 'comparison')} void"
     )
 
 
