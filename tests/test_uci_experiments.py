@@ -17,7 +17,7 @@ from small import quick, real_targets
 from bnn.batch import Batch
 from bnn.errors import InputError
 from bnn.likelihoods import Normal, SoftplusNoise
-from bnn.methods import MAP, MCDropout, MeanField
+from bnn.methods import MAP, Laplace, MCDropout, MeanField, Mixture
 from bnn.methods.validated import Validated, joined
 from bnn.networks import MLP
 from bnn.optimise import Training
@@ -345,6 +345,15 @@ def test_no_test_row_and_no_kept_row_is_in_a_candidate_fit() -> None:
     assert [p.points for p in seen] == [48, 48, 60]  # the first 80 % of 60 rows, then all
     assert torch.equal(seen[0].train.index, problem.train.index[:, :48])
     assert torch.equal(seen[2].train.index, problem.train.index)
+
+
+def test_a_choice_takes_what_its_largest_candidate_takes() -> None:
+    problem, big, small = posed(), Laplace("full"), Laplace("diagonal")
+    told = Validated((small, big, small)).forecast(problem)
+    assert told.bytes == big.forecast(problem).bytes > small.forecast(problem).bytes
+    assert told.flops == 4 * big.forecast(problem).flops
+    several = Validated((Mixture(big, 3),)).forecast(problem)
+    assert several.bytes == 3 * told.bytes
 
 
 def test_names_and_refusals() -> None:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from bnn import forecast
 from bnn.data import Rows
 from bnn.errors import InputError
+from bnn.forecast import Forecast
 from bnn.methods.members import spread
 from bnn.methods.mixture import Mixed, mixed, rows_of
 from bnn.methods.under import Under
@@ -73,6 +75,12 @@ class Validated:
     def version(self) -> int:
         """Of the candidates, and of the choice: the sum rises with any."""
         return sum(candidate.version for candidate in self.candidates) + 1
+
+    def forecast(self, problem: Problem) -> Forecast:
+        """Return what one replica takes: as the largest of the candidates, which come in turn."""
+        each = [forecast.forecast(candidate, problem) for candidate in self.candidates]
+        flops = (len(each) + 1) * max(one.flops for one in each)
+        return replace(max(each, key=lambda one: one.bytes), flops=flops)
 
     def fit(self, problem: Problem, seeds: Sequence[int], progress: Progress = silent) -> Posterior:
         """Fit every candidate to a part of the rows, and each replica's best one to all."""
