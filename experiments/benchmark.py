@@ -26,7 +26,7 @@ from peers import PEERS, Peer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from bnn.benchmark import growth
+from bnn.benchmark import growth, stress
 from bnn.benchmark.comparison import Outcome
 from bnn.benchmark.item import Item
 from bnn.benchmark.machine import machine, versions
@@ -72,7 +72,8 @@ def main(
         sides = {peer.name: side(peer, peer.name in wanted, stack) for peer in PEERS}
         ours = stack.enter_context(Worker("items", FOLDERS))
         outcomes = measure_all(chosen, ours, sides, repeats, console)
-    whole = not (quick or items or peers)
+    if growing is None:
+        growing = not (quick or items or peers)
     document = {
         "command": shlex.join(["python", *sys.argv]),
         "made": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -82,7 +83,8 @@ def main(
         "versions": versions(PACKAGES),
         "peers": [told_of(peer, sides[peer.name], outcomes) for peer in PEERS],
         "items": [outcome.to_json() for outcome in outcomes],
-        "growth": grown(console) if (whole if growing is None else growing) else [],
+        "growth": grown(console) if growing else [],
+        "stress": dict(stress.measure().to_json()) if growing else {},
         "gpu": on_gpu(device == "cuda", repeats, console),
     }
     page.write(report, render(document))

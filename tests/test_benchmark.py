@@ -203,6 +203,7 @@ def document(**changes):
         "command": "python experiments/benchmark.py", "made": "today", "quick": False, "repeats": 7,
         "machine": {"processor": "a"}, "versions": {"Python": "3"}, "peers": peers,
         "items": [outcome], "growth": [growth],
+        "stress": {"cores": 2, "quiet": [3.0], "busy": [1.0], "kept": 0.5, "must": 0.4},
         "gpu": {"device": "", "rows": [{"title": "20 replicas"}]},
         **changes,
     }  # fmt: skip
@@ -227,6 +228,7 @@ def test_the_page_says_all_and_asks_nothing_of_the_network() -> None:
     assert "void: does not run: &lt;script&gt;" in text
     assert "Of 2 ratios of which something is asked, 2 are what they must be" in text
     assert "slope 0.300 ± 0.010" in text
+    assert "keeps 50% of the speed that its share of a core permits, as it must" in text
     assert "<script" not in html
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", html)
     assert "@import" not in html
@@ -235,7 +237,7 @@ def test_the_page_says_all_and_asks_nothing_of_the_network() -> None:
 
 
 def test_a_page_without_numbers_can_be_made() -> None:
-    html = render(document(items=[], growth=[], gpu={"device": "", "rows": []}, quick=True))
+    html = render(document(items=[], growth=[], stress={}, quick=True))
     assert "Not measured in this run." in html
     assert "A first look" in html
 

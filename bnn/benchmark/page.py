@@ -33,6 +33,7 @@ def render(document: Document) -> str:
         table=Table("", HEADER, tuple(_rows(document))),
         charts=_charts(document),
         growth=_growth(document),
+        stress=_stress(document["stress"]),
         gpu=_gpu(document["gpu"]),
         peers=_peers(document),
         facts=_facts(document),
@@ -128,6 +129,17 @@ def _growth(document: Document) -> list[Figure]:
                 what = f"{one['title']}: {label} against {one['axis']}"
                 found.append(picture(ax, what, told, what))
     return found
+
+
+def _stress(found: Mapping[str, Any]) -> str:
+    if not found:
+        return ""
+    met = "as it must" if found["kept"] >= found["must"] else "less than it must"
+    return (
+        f"With as many busy processes beside it as there are cores ({found['cores']}), a fit of 20 "
+        f"small networks keeps {found['kept']:.0%} of the speed that its share of a core permits, "
+        f"{met}, which is {found['must']:.0%}."
+    )
 
 
 def _gpu(found: Mapping[str, Any]) -> Table:

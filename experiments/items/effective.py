@@ -45,7 +45,7 @@ def item(peer: str, must: float, aim: float, repeats: int, **settings: Any) -> I
 # A repeat of Pyro's takes many minutes: there is one.
 ITEMS = (
     item("numpyro", 3, 10, 3, chains=16, warmup=500, samples=250),
-    item("pyro", 60, 200, 1, chains=4, warmup=300, samples=600),
+    item("pyro", 60, 200, 1, chains=4, warmup=300, samples=1000),
 )
 
 

@@ -63,7 +63,8 @@ PEERS = (
         "torch-uncertainty",
         "torch-uncertainty",
         (("torch-uncertainty", "lightning", "torchvision", "timm"),),
-        note="The KL is estimated at the draw, and summed over the layers.",
+        note="The KL is estimated at the draw; it is summed over the layers, and a constant is "
+        "added, so that both sides minimise the same loss.",
     ),
     Peer(
         "numpyro",
