@@ -24,6 +24,8 @@ class Observed(PyroModule):
         noise: standard deviation of real targets.
     """
 
+    binary = False  # whether the single output is the logit of two classes
+
     def __init__(self, network: nn.Module, points: int, noise: float) -> None:
         super().__init__()
         self.network, self.points, self.noise = network, points, noise
@@ -32,14 +34,14 @@ class Observed(PyroModule):
         """Run the network and observe the targets."""
         outputs = self.network(x)
         with pyro.plate("data", self.points, subsample_size=len(x)):
-            pyro.sample("y", self.likelihood(outputs, y), obs=y)
+            pyro.sample("y", self.likelihood(outputs), obs=y)
         return outputs
 
-    def likelihood(self, outputs: Tensor, y: Tensor | None) -> dist.TorchDistribution:
+    def likelihood(self, outputs: Tensor) -> dist.TorchDistribution:
         """Return the distribution of targets: real ones, labels of two classes, or of more."""
         if outputs.shape[-1] > 1:
             return dist.Categorical(logits=outputs)
-        if y is not None and not y.is_floating_point():
+        if self.binary:
             return dist.Bernoulli(logits=outputs[:, 0])
         return dist.Normal(outputs[:, 0], self.noise)
 
@@ -65,4 +67,6 @@ def bayesian(
     """Return the model of an item, and the given weights by site."""
     plain = network_of(settings, given["loc"])
     start = {f"network.{name}": value.detach().clone() for name, value in plain.named_parameters()}
-    return with_priors(plain, int(given["points"]), float(given["noise"])), start
+    model = with_priors(plain, int(given["points"]), float(given["noise"]))
+    model.binary = settings["task"] == "moons"
+    return model, start
