@@ -58,8 +58,8 @@ def predictions(test: Predictive, y: Tensor) -> Tensor:
     if not isinstance(test, CategoricalMixture):
         return test.loc[:, :, rows]
     classes = (y if y.ndim == 2 else y.argmax(-1))[:, rows]
-    index = classes[:, None, :, None].expand(-1, test.draws, -1, 1).to(test.draw_log_probs.device)
-    return test.draw_log_probs[:, :, rows].gather(-1, index)[..., 0]
+    few = CategoricalMixture(test.logits[:, :, rows])
+    return few.draw_log_prob(classes.to(test.logits.device))
 
 
 def worst_of(values: np.ndarray) -> dict[str, float]:

@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn.functional import logsigmoid, softplus
 
-from bnn.averages import log_softmax
 from bnn.data import Task
 from bnn.errors import InputError
 from bnn.predictive import CategoricalMixture, NormalMixture, Predictive
@@ -86,7 +85,7 @@ class Categorical:
         self, outputs: Tensor, latents: Latents, shift: Tensor, unit: Tensor
     ) -> Predictive:
         """Return the mixture of categorical distributions."""
-        return CategoricalMixture(log_softmax(outputs))
+        return CategoricalMixture(outputs)
 
 
 @dataclass(frozen=True)

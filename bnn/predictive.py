@@ -50,21 +50,27 @@ class CategoricalMixture:
     """A mixture of categorical distributions.
 
     Arguments:
-        draw_log_probs: log p(class | x, w_s), `[replicas, draws, points, classes]`.
+        logits: log p(class | x, w_s) up to a constant of each draw and point, as a network gives
+            it, `[replicas, draws, points, classes]`.
     """
 
-    draw_log_probs: Tensor
+    logits: Tensor
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Replicas, draws and points."""
-        replicas, draws, points, _ = self.draw_log_probs.shape
+        replicas, draws, points, _ = self.logits.shape
         return replicas, draws, points
 
     @property
     def draws(self) -> int:
         """How many components the mixture has."""
-        return self.draw_log_probs.shape[1]
+        return self.logits.shape[1]
+
+    @property
+    def draw_log_probs(self) -> Tensor:
+        """log p(class | x, w_s), float64, `[replicas, draws, points, classes]`: large, not kept."""
+        return (self.logits.mT.double() - self._averages.log_masses.unsqueeze(-2)).mT
 
     @property
     def log_probs(self) -> Tensor:
@@ -78,7 +84,7 @@ class CategoricalMixture:
 
     @cached_property
     def _averages(self) -> Averages:
-        return averages(self.draw_log_probs)
+        return averages(self.logits)
 
     @cached_property
     def probs(self) -> Tensor:
@@ -88,7 +94,9 @@ class CategoricalMixture:
     def draw_log_prob(self, y: Tensor) -> Tensor:
         """Return log p(y | x, w_s), `[replicas, draws, points]`; `y` as in `log_prob`."""
         check_targets(self, y)
-        every = y[:, None].expand(-1, self.draws, *y.shape[1:])
+        masses, every = self._averages.log_masses, y[:, None].expand(-1, self.draws, *y.shape[1:])
+        if not y.is_floating_point():
+            return label_log_prob(self.logits, every).double() - masses
         return label_log_prob(self.draw_log_probs, every)
 
     def log_prob(self, y: Tensor) -> Tensor:
@@ -108,15 +116,15 @@ class CategoricalMixture:
 
     def subset(self, draws: Sequence[int] | Tensor | slice) -> CategoricalMixture:
         """Return the mixture of some of the draws."""
-        return CategoricalMixture(self.draw_log_probs.mT[:, draws].mT)  # points stay the last axis
+        return CategoricalMixture(self.logits.mT[:, draws].mT)  # points stay the last axis
 
     def take(self, replicas: Sequence[int] | slice) -> CategoricalMixture:
         """Return the predictive of some of the replicas."""
-        return CategoricalMixture(self.draw_log_probs[replicas])
+        return CategoricalMixture(self.logits[replicas])
 
     def to(self, device: torch.device | str) -> CategoricalMixture:
         """Return the same predictive on a device."""
-        return CategoricalMixture(self.draw_log_probs.to(device))
+        return CategoricalMixture(self.logits.to(device))
 
 
 @dataclass(frozen=True)
@@ -279,4 +287,4 @@ def _check_range(predictive: Predictive, y: Tensor, what: str) -> None:
 
 
 def _classes(predictive: CategoricalMixture) -> int:
-    return predictive.draw_log_probs.shape[-1]
+    return predictive.logits.shape[-1]

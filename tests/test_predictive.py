@@ -146,7 +146,7 @@ def test_a_predictive_moves_to_a_device(mixture):
     assert [part.device.type for part in parts] == ["meta"] * 4
     assert torch.equal(mixture.to("cpu").mean, mixture.mean)
     classes = CategoricalMixture(mixture.loc[..., None].expand(-1, -1, -1, 3))
-    assert classes.to("meta").draw_log_probs.device.type == "meta"
+    assert classes.to("meta").logits.device.type == "meta"
 
 
 # Refusals
