@@ -43,13 +43,13 @@ METHODS: tuple[Method, ...] = (
     MeanField(training=BRIEF),
     LAPLACE,
     replace(LAPLACE, last_layer=True),
-    TemperatureScaled(MLE(BRIEF)),
+    TemperatureScaled(MLE(replace(BRIEF, epochs=60))),
 )
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
 
 
 def classes(replicas: int = 2) -> Problem:
-    data = two_classes(60, replicas=replicas, held_out=10)
+    data = two_classes(60, replicas=replicas, held_out=20)
     problem = Problem.of(data, MLP(3, [4], 2, "tanh").double())
     return replace(problem, calibration=problem.validation)
 
