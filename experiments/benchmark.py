@@ -87,8 +87,8 @@ def main(
         "stress": dict(stress.measure().to_json()) if growing else {},
         "gpu": on_gpu(device == "cuda", repeats, console),
     }
-    page.write(report, render(document))
     page.write(report.with_suffix(".json"), json.dumps(document, indent=1) + "\n")
+    page.write(report, render(document))
     console.print(f"Report: {report}", highlight=False)
 
 
