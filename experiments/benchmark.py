@@ -192,7 +192,9 @@ def told_of(peer: Peer, found: Worker | str, outcomes: Sequence[Outcome]) -> dic
     if isinstance(found, Worker):
         told = [c for o in outcomes for c in o.comparisons if c.goal.peer == peer.name]
         void = [c.void for c in told if c.void]
-        found = "runs" if len(void) < len(told) or not told else f"does not run: {void[0]}"
+        found = "not measured" if not told else "runs"
+        if void and len(void) == len(told):
+            found = f"no ratio: {void[0]}"
     version = versions([peer.package]).get(peer.package, "")
     return {
         "name": peer.name,
