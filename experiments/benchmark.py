@@ -52,12 +52,13 @@ def main(
     growing: Annotated[
         bool | None, typer.Option("--growth/--no-growth", help="How cost grows; in full runs.")
     ] = None,
-    report: Annotated[Path, typer.Option(help="The page; JSON is written beside it.")] = Path(
-        "reports/benchmark.html"
-    ),
+    report: Annotated[
+        Path | None, typer.Option(help="The page; JSON is written beside it.")
+    ] = None,
 ) -> None:
     """Measure, and write the page and the JSON file."""
     console = Console()
+    report = report or Path("reports") / f"benchmark{'-quick' if quick else ''}.html"
     try:
         page.check_writable(report)
         known = {peer.name: peer for peer in PEERS}
