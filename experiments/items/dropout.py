@@ -10,6 +10,7 @@ from peers.task import Task, each
 
 from bnn import MCDropout, Training
 from bnn.benchmark.item import Goal, Item
+from bnn.seeds import Streams
 from items.problems import given_of, problem_of, rows_of
 
 RATE = 0.1
@@ -33,7 +34,9 @@ def ours(settings: Mapping[str, Any], _: Mapping[str, np.ndarray]) -> Task:
     x = rows_of(settings["task"])[0][None]
     method = MCDropout(rate=RATE, training=Training(epochs=1, learning_rate=1e-30))
     posterior = method.fit(problem, [0])
-    weights, masks = posterior.family.draw(posterior._streams(CHECKED), CHECKED)
+    # the very draws that `outputs` makes
+    streams = Streams(posterior.seeds, "draws", problem.like.device, problem.like.dtype)
+    weights, masks = posterior.family.draw(streams, CHECKED)
     given = {
         **given_of(problem),
         "x": problem.standardise(x)[0].numpy(),
