@@ -8,7 +8,7 @@ checks' problems; they are caught by a law that another test asserts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -21,7 +21,7 @@ import test_temperature
 import torch
 from small import As
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import linear, softplus
 
 from bnn import gradients as written_out
@@ -77,6 +77,7 @@ from bnn.posterior import Affine, Posterior
 from bnn.predictive import NormalMixture
 from bnn.priors import Flat
 from bnn.problem import Problem
+from bnn.seeds import Streams
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -194,10 +195,17 @@ def undetermined(right: Callable[..., Tensor], guide: LowRankNormal, offset: Ten
     return right(guide, offset) + inner.logdet()[:, None] / 2
 
 
-def unspread(posterior: Posterior, draws: int) -> tuple[Tensor, dict[str, Tensor]]:
+def unspread(
+    posterior: Posterior, streams: Streams, draws: int
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Average the weights before the network sees them."""
-    mean = posterior.family.mean
-    return mean[:, None].expand(-1, draws, -1), {}
+    yield posterior.family.mean[:, None].repeat(1, draws, 1), {}
+
+
+def backwards(guide: FactorisedNormal, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return KL(prior || q)."""
+    prior, q = (Normal(*both) for both in ((mean, scale), (guide.loc, guide.scale)))
+    return kl_divergence(prior, q).sum(-1)
 
 
 def tempered(factor: float) -> Patch:
@@ -318,7 +326,7 @@ ZOO = (
         MEAN_FIELD,
         training,
         KL,
-        together(UNWATCHED, swap(mean_field, "kl_divergence", lambda q, p: kl_divergence(p, q))),
+        together(UNWATCHED, swap(FactorisedNormal, "_from_normal", backwards)),
     ),
     Defect(
         "draws have 0.8 of the stated deviation",
@@ -517,7 +525,7 @@ ZOO = (
         LAPLACE,
         predictions,
         PROBABILITY,
-        swap(Posterior, "_draw", unspread),
+        swap(Posterior, "_blocks", unspread),
     ),
     # Curvature and trajectories
     Defect(
