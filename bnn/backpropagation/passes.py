@@ -1,37 +1,17 @@
-"""Backpropagation written out: the loss of many perceptrons and its gradient, in few operations.
-
-    h_0 = x,   a_l = W_l h_{l-1} + b_l,   h_l = s(a_l),   f = a_L,   loss = 1/B sum_n l(y_n, f_n)
-    D_L = dl/df / B,   dW_l = D_l h_{l-1}',   db_l = D_l 1,   D_{l-1} = s'(a_{l-1}) * W_l' D_l
-
-Autograd finds the same numbers, but on a small network it takes longer to keep its books than to
-compute. Here every product is one call for all replicas and draws, its result goes where it belongs
-(a buffer, or the layer's place in the flat gradient), and nothing is allocated. Whoever uses it
-compares it with autograd first; what it does not recognise is left to autograd.
-
-Rows are the last axis of all activations, `[networks, units, rows]`, networks = replicas x draws:
-a processor's vectors then run along the rows, also in a softmax over few classes.
-"""
+"""The forward and the backward pass of many perceptrons, in buffers that are made once."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
+from bnn.backpropagation.activations import ACTIVATIONS
+from bnn.backpropagation.heads import HEADS, kind
 from bnn.data.batches import Batches
-from bnn.likelihoods import (
-    Bernoulli,
-    Categorical,
-    FixedNoise,
-    LearnedNoise,
-    Likelihood,
-    Normal,
-    SoftLabels,
-)
+from bnn.likelihoods import Normal
 from bnn.networks import MLP, Functional, Network
 from bnn.problem import Problem
 
@@ -40,34 +20,6 @@ from bnn.problem import Problem
 LEAST_COLUMNS = 16
 
 NO_MASKS: Mapping[str, Tensor] = {}
-HALF_LOG_2PI = math.log(2 * math.pi) / 2
-
-
-class Activation(NamedTuple):
-    """A nonlinearity: in place of its argument, and its derivative by its value.
-
-    Arguments:
-        apply: a -> h = s(a), in place.
-        pull: (h, D) -> D * s'(a), in place of D.
-    """
-
-    apply: Callable[[Tensor], Tensor]
-    pull: Callable[[Tensor, Tensor], Tensor]
-
-
-def _tanh(a: Tensor) -> Tensor:
-    # tanh a = 2 sigmoid(2a) - 1, which torch computes four times as fast as its tanh
-    return a.mul_(2).sigmoid_().mul_(2).sub_(1)
-
-
-# One pass each; in public operations they are two or three.
-_relu_pull = torch.ops.aten.threshold_backward.grad_input
-_tanh_pull = torch.ops.aten.tanh_backward.grad_input
-
-ACTIVATIONS = {
-    "relu": Activation(torch.relu_, lambda h, slope: _relu_pull(slope, h, 0, grad_input=slope)),
-    "tanh": Activation(_tanh, lambda h, slope: _tanh_pull(slope, h, grad_input=slope)),
-}
 
 
 class Forward:
@@ -163,7 +115,7 @@ class Backpropagation:
 
     def __init__(self, problem: Problem, rows: int, weights: Tensor) -> None:
         self._forward = forward = Forward(problem.network, rows, weights)
-        self._head = HEADS[_kind(problem.likelihood)](problem, rows, forward.draws)
+        self._head = HEADS[kind(problem.likelihood)](problem, rows, forward.draws)
         self.gradient, self._rows = torch.zeros_like(weights), rows
         self._to = to = _Places.of(self.gradient, problem.network)
         whole = torch.zeros_like(forward._first.whole)
@@ -260,126 +212,6 @@ class _Places(NamedTuple):
         return _Places(weights, [w.mT for w in weights], biases, flat[:, layout.size :])
 
 
-class Head(Protocol):
-    """A likelihood's loss, averaged over the rows, and its derivatives."""
-
-    def __call__(
-        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
-    ) -> Tensor:
-        """Return the losses `[networks]`, and write their derivatives down.
-
-        Arguments:
-            outputs: `[networks, width, rows]`; may be overwritten.
-            y: targets, `[replicas, rows, ...]`.
-            own: the likelihood's parameters, `[networks, how many]`.
-            slope: place for the derivative by the outputs.
-            own_slope: place for the derivative by the likelihood's parameters.
-        """
-
-
-class _KnownNoise:
-    """l = (y - f)^2 / (2 v) + log(v) / 2 + log(2 pi) / 2, with a known variance v per replica."""
-
-    def __init__(self, problem: Problem, rows: int, draws: int) -> None:
-        assert isinstance(problem.likelihood, Normal)
-        unit = problem.targets.scale.to(problem.like)
-        scale = problem.likelihood.noise.scale(problem.like, {}, unit).repeat_interleave(draws)
-        self._draws = draws
-        self._weight = 1 / (rows * scale.square())[:, None, None]
-        self._constant = scale.log()[:, None, None] + HALF_LOG_2PI
-
-    def __call__(
-        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
-    ) -> Tensor:
-        error = outputs.sub_(_repeated(y, self._draws).unsqueeze(1))
-        torch.mul(error, self._weight, out=slope)
-        return torch.baddbmm(self._constant, error, slope.mT, alpha=0.5)
-
-
-class _LearnedNoise:
-    """The same with v = floor^2 + exp(2 s), and dl/ds = (1 - (y - f)^2 / v) exp(2 s) / v."""
-
-    def __init__(self, problem: Problem, rows: int, draws: int) -> None:
-        noise = getattr(problem.likelihood, "noise", None)
-        assert isinstance(noise, LearnedNoise)
-        self._rows, self._draws, self._least = rows, draws, noise.floor**2
-
-    def __call__(
-        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
-    ) -> Tensor:
-        free = own.mul(2).exp_()
-        variance = free + self._least
-        error = outputs.sub_(_repeated(y, self._draws).unsqueeze(1))
-        torch.mul(error, (1 / (self._rows * variance))[..., None], out=slope)
-        square = torch.bmm(error, slope.mT)[..., 0]  # the mean of (y - f)^2 / v
-        torch.mul(1 - square, free.div_(variance), out=own_slope)
-        return square.add_(variance.log_()).mul_(0.5).add_(HALF_LOG_2PI)
-
-
-class _Classes:
-    """l = -log p_y, with p = softmax(f), and dl/df = p - onehot(y)."""
-
-    def __init__(self, problem: Problem, rows: int, draws: int) -> None:
-        self._rows, self._draws = rows, draws
-        self._minus = -torch.ones(problem.replicas * draws, 1, rows).to(problem.like)
-
-    def __call__(
-        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
-    ) -> Tensor:
-        y, log_p = _repeated(y, self._draws).unsqueeze(1), outputs.log_softmax(1)
-        losses = log_p.gather(1, y).mean(2).neg_()
-        torch.exp(log_p, out=slope)
-        slope.scatter_add_(1, y, self._minus).div_(self._rows)
-        return losses
-
-
-class _LabelDistributions:
-    """l = -sum_k q_k log p_k, with p = softmax(f), and dl/df = p sum_k q_k - q."""
-
-    def __init__(self, problem: Problem, rows: int, draws: int) -> None:
-        self._rows, self._draws = rows, draws
-
-    def __call__(
-        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
-    ) -> Tensor:
-        y, log_p = _repeated(y.mT / self._rows, self._draws), outputs.log_softmax(1)
-        losses = (y * log_p).sum((1, 2)).neg_()
-        torch.mul(log_p.exp_(), y.sum(1, keepdim=True), out=slope).sub_(y)
-        return losses
-
-
-class _Logit:
-    """l = log(1 + exp f) - y f, and dl/df = sigmoid(f) - y."""
-
-    def __init__(self, problem: Problem, rows: int, draws: int) -> None:
-        self._rows, self._draws = rows, draws
-
-    def __call__(
-        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
-    ) -> Tensor:
-        y = _repeated(y, self._draws).unsqueeze(1)
-        torch.sigmoid(outputs, out=slope).sub_(y).div_(self._rows)
-        return binary_cross_entropy_with_logits(outputs, y, reduction="none").mean((1, 2))
-
-
-def _repeated(y: Tensor, draws: int) -> Tensor:
-    """Return targets of each network: all draws of a replica have the same."""
-    return y.repeat_interleave(draws, 0) if draws > 1 else y
-
-
-HEADS: dict[type, Callable[[Problem, int, int], Head]] = {
-    Categorical: _Classes,
-    SoftLabels: _LabelDistributions,
-    Bernoulli: _Logit,
-    FixedNoise: _KnownNoise,
-    LearnedNoise: _LearnedNoise,
-}
-
-
-def _kind(likelihood: Likelihood) -> type:
-    return type(likelihood.noise if isinstance(likelihood, Normal) else likelihood)
-
-
 def perceptron(network: Network) -> bool:
     """Is the network a perceptron of ours, with an activation known here?"""
     return (
@@ -391,5 +223,5 @@ def perceptron(network: Network) -> bool:
 
 def recognised(problem: Problem) -> bool:
     """Is the network a perceptron, under a likelihood known here?"""
-    known = type(problem.likelihood) in (*HEADS, Normal) and _kind(problem.likelihood) in HEADS
+    known = type(problem.likelihood) in (*HEADS, Normal) and kind(problem.likelihood) in HEADS
     return known and perceptron(problem.network)
