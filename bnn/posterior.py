@@ -30,14 +30,15 @@ from bnn.seeds import Streams
 from bnn.threads import threads_for
 
 ROWS_AT_ONCE = 2**17  # rows x draws x replicas pushed through a network in one go
-UNITS_AT_ONCE = 2**18  # units of a layer x rows x draws x replicas, computed in one go: more of
+UNITS_AT_ONCE = 2**19  # units of a layer x rows x draws x replicas, computed in one go: more of
 # them do not stay in a processor's cache, and take twice as long
 ROW_MULTIPLE = 16  # rows are filled up to a multiple of a processor's vector: 506 x 50 units take
 # a quarter longer than 512 x 50
-WEIGHTS_AT_ONCE = 2**19  # weights x draws x replicas drawn in one go: 2 MiB in float32
+WEIGHTS_AT_ONCE = 2**18  # weights x draws x replicas drawn in one go: 1 MiB in float32
 FEWER = "Predict fewer points at a time, or with fewer draws."
 
 Masks = dict[str, Tensor]
+Run = Callable[[Tensor, Masks], Tensor]  # weights and masks -> outputs of networks on some rows
 
 
 class Family(Protocol):
@@ -210,10 +211,11 @@ class Posterior:
         numbers = 2 * shape[1] * shape[2] * shape[3]  # kept, and averaged
         check(Forecast(numbers * z.element_size(), FEWER), self.problem)
         outputs, latents, start = z.new_empty(shape), list[dict[str, Tensor]](), 0
-        for weights, masks in self._blocks(streams, shape[1]):
+        kept: dict[int, Run] = {}
+        for weights, masks in self._blocks(streams, shape[1], self._together(z.shape[1])[1]):
             part = outputs[:, start : start + weights.shape[1]]
             with threads_for(self.problem.layout.size):
-                self._run(weights, z, masks, part)
+                self._run(weights, z, masks, part, kept)
             if self.scaling is not None:
                 part.copy_(self.scaling(part.mT).mT)
             latents.append(self.problem.latents(weights))
@@ -222,28 +224,38 @@ class Posterior:
             name: torch.cat([some[name] for some in latents], 1) for name in latents[0]
         }
 
-    def _run(self, weights: Tensor, z: Tensor, masks: Masks, outputs: Tensor) -> None:
+    def _run(
+        self, weights: Tensor, z: Tensor, masks: Masks, outputs: Tensor, kept: dict[int, Run]
+    ) -> None:
         """Write down the outputs of networks on standardised rows, a few at a time.
 
         Arguments:
             outputs: the place for them, `[replicas, draws, outputs, points]`.
+            kept: what ran the last rows, for where the next networks run on the same.
         """
-        network, (replicas, draws, _), points = self.problem.network, weights.shape, z.shape[1]
-        width = max([network.outputs, *(shape.numel() for shape in network.mask_shapes.values())])
-        rows = UNITS_AT_ONCE // (replicas * width)
-        some = max(ROW_MULTIPLE, rows // ROW_MULTIPLE * ROW_MULTIPLE)
-        more = max(1, rows // points)
-        written = perceptron(network) and "input" not in masks
-        for start in range(0, points, some):
+        some, more = self._together(z.shape[1])
+        written = perceptron(self.problem.network) and "input" not in masks
+        for start in range(0, z.shape[1], some):
             at = slice(start, start + some)
-            run = _Perceptrons(self.problem, z[:, at]) if written else self._generic(z[:, at])
-            for draw in range(0, draws, more):
+            if start not in kept:
+                kept.clear()
+                kept[start] = (
+                    _Perceptrons(self.problem, z[:, at]) if written else self._generic(z[:, at])
+                )
+            for draw in range(0, weights.shape[1], more):
                 part = slice(draw, draw + more)
                 # One mask per draw serves all points, so that a draw is one function.
                 units = {site: mask[:, part, None] for site, mask in masks.items()}
-                outputs[:, part, :, at] = run(weights[:, part], units)
+                outputs[:, part, :, at] = kept[start](weights[:, part], units)
 
-    def _generic(self, z: Tensor) -> Callable[[Tensor, Masks], Tensor]:
+    def _together(self, points: int) -> tuple[int, int]:
+        """Return how many rows, and how many networks, are computed in one go."""
+        network = self.problem.network
+        width = max([network.outputs, *(shape.numel() for shape in network.mask_shapes.values())])
+        rows = UNITS_AT_ONCE // (len(self.seeds) * width)
+        return max(ROW_MULTIPLE, rows // ROW_MULTIPLE * ROW_MULTIPLE), max(1, rows // points)
+
+    def _generic(self, z: Tensor) -> Run:
         """Return what runs networks on some rows, `[replicas, draws, outputs, points]`."""
 
         @torch.no_grad()
@@ -266,9 +278,16 @@ class Posterior:
         problem, family = self.problem.take(replicas), self.family.take(replicas)
         return Posterior(problem, family, seeds, fit, scaling, self.caveats)
 
-    def _blocks(self, streams: Streams, draws: int) -> Iterator[tuple[Tensor, Masks]]:
-        """Yield all networks, weights and masks, as many at a time as memory is kept for."""
+    def _blocks(
+        self, streams: Streams, draws: int, together: int = 1
+    ) -> Iterator[tuple[Tensor, Masks]]:
+        """Yield all networks, weights and masks, as many at a time as memory is kept for.
+
+        Arguments:
+            together: how many are computed in one go, of which a block has a multiple, or fewer.
+        """
         size = max(1, WEIGHTS_AT_ONCE // (len(self.seeds) * self.problem.layout.size))
+        size -= size % together if size > together else 0
         if self.family.atoms is not None:
             size = draws  # they are there already
         for start in range(0, draws, size):

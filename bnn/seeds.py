@@ -120,10 +120,11 @@ class Streams:
         # How many depends on their size alone, so that a draw is the same alone or among others.
         ahead, parts, missing = self._ahead.get((kind, size)), list[Tensor](), draws
         while missing:
-            if ahead is None or ahead.used == many:
-                ahead = _Ahead(self._new(kind, 1, many * size).view(-1, many, size))
+            if ahead is None or ahead.used == ahead.block.shape[1]:
+                calls = max(1, missing // many)
+                ahead = _Ahead(self._new(kind, calls, many * size).view(-1, calls * many, size))
                 self._ahead[kind, size] = ahead
-            taken = min(missing, many - ahead.used)
+            taken = min(missing, ahead.block.shape[1] - ahead.used)
             parts.append(ahead.block.narrow(1, ahead.used, taken))
             missing, ahead.used = missing - taken, ahead.used + taken
         drawn = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

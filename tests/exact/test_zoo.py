@@ -196,7 +196,7 @@ def undetermined(right: Callable[..., Tensor], guide: LowRankNormal, offset: Ten
 
 
 def unspread(
-    posterior: Posterior, streams: Streams, draws: int
+    posterior: Posterior, streams: Streams, draws: int, together: int
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Average the weights before the network sees them."""
     yield posterior.family.mean[:, None].repeat(1, draws, 1), {}
