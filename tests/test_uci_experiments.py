@@ -269,11 +269,12 @@ def test_in_the_table_laplace_is_above_the_ensembles_or_no_different() -> None:
 @pytest.mark.parametrize("method", ["laplace_mixture_validated", "picked"])
 def test_in_the_table_the_mixture_and_the_best_by_validation_are_above_them(method: str) -> None:
     gaps = paired(from_csv(TABLE.read_text()), method, "ensemble_2017", "log_likelihood")
-    for name in ("concrete", "energy", "yacht"):
+    for name in SMALL:
         found = average(gaps[name])
         assert found.error is not None
         assert found.splits == 20
-        assert found.mean > 2 * found.error
+        least = 2 if name in ("concrete", "energy", "yacht") else -2  # better, or no worse
+        assert found.mean > least * found.error
 
 
 # Validated
