@@ -153,6 +153,27 @@ def test_replicas_that_chose_differently_stand_in_their_order() -> None:
         assert apart(whole.outputs(x(), 6)[0][[r]], own.outputs(x(), 6)[0]) < 1e-11
 
 
+@pytest.mark.parametrize("method", [MLE(BRIEF), TemperatureScaled(MLE(BRIEF))])
+def test_a_mixture_is_scaled_as_a_whole_after_its_members(method: Method) -> None:
+    problem = classes()
+    plain = Mixture(method, 3).fit(problem, SEEDS).outputs(x())[0]
+    scaled = TemperatureScaled(Mixture(method, 3)).fit(problem, SEEDS)
+    assert scaled.temperature is not None
+    assert (scaled.temperature - 1).abs().min() > 1e-3
+    expected = plain / scaled.temperature[:, None, None, None]
+    assert apart(scaled.outputs(x())[0], expected) < 1e-12
+    assert apart(scaled.take([1]).outputs(x())[0], expected[[1]]) < 1e-12
+    parts = [scaled.take([1]), scaled.take([0])]
+    whole = joined(parts, [1, 0], (SEEDS[0], SEEDS[1]), problem)
+    assert apart(whole.outputs(x())[0], expected) < 1e-12
+
+
+def test_candidates_have_equally_many_members() -> None:
+    for outer in (lambda method: method, TemperatureScaled):
+        with pytest.raises(InputError, match="2, 3 members"):
+            Validated(tuple(outer(Mixture(MLE(BRIEF), size)) for size in (2, 3)))
+
+
 def test_a_lost_member_loses_its_replica_and_no_other() -> None:
     problem = classes()
     scale = problem.inputs.scale.clone()

@@ -104,7 +104,10 @@ class Mixed(Posterior):
         rows = x if len(x) == 1 else x.repeat_interleave(self.members, dim=0)
         outputs, latents = self.each.outputs(rows, math.ceil(draws / self.members))
         draws = self.draws(draws)
-        return interleaved(outputs, self.members, draws), {
+        outputs = interleaved(outputs, self.members, draws)
+        if self.scaling is not None:  # of the mixture, after that of its members
+            outputs = self.scaling(outputs).to(outputs)
+        return outputs, {
             name: interleaved(value, self.members, draws) for name, value in latents.items()
         }
 
@@ -112,7 +115,13 @@ class Mixed(Posterior):
         """Return the posterior of some of the replicas."""
         plain, each = super().take(replicas), self.each.take(rows_of(replicas, self.members))
         return Mixed(
-            plain.problem, plain.family, plain.seeds, plain.fit, caveats=self.caveats, each=each
+            plain.problem,
+            plain.family,
+            plain.seeds,
+            plain.fit,
+            plain.scaling,
+            self.caveats,
+            each=each,
         )
 
 

@@ -38,8 +38,8 @@ class Validated:
     """A method whose settings, and whose prior, each replica chooses by validation.
 
     Raises:
-        InputError: on candidates that are not one method in several settings; on a share out of
-            range; in `fit`, where it leaves no rows on one of the sides.
+        InputError: on candidates that are not one method in several settings, with equally many
+            members; on a share out of range; in `fit`, where it leaves no rows on one of the sides.
     """
 
     candidates: tuple[Method, ...]  # one method, each time in other settings or `Under` a prior
@@ -54,6 +54,13 @@ class Validated:
                 "candidates of one method, and a share between 0 and 1, or None",
                 f"{', '.join(sorted(kinds)) or 'none'}, and share={self.share}",
                 "Compare different methods as such; 0.2 is the custom.",
+            )
+        sizes = dict.fromkeys(str(_members(candidate)) for candidate in self.candidates)
+        if len(sizes) != 1:  # replicas that chose differently make one posterior
+            raise InputError(
+                "candidates of equally many members",
+                f"{', '.join(sizes)} members",
+                "Compare ensembles of different sizes as methods of their own.",
             )
 
     @property
@@ -117,6 +124,11 @@ def _bare(method: Method) -> Method:
     return method.method if isinstance(method, Under) else method
 
 
+def _members(method: Method) -> int:
+    inner: Method | None = getattr(method, "method", None)
+    return getattr(method, "members", 1) * (1 if inner is None else _members(inner))
+
+
 def _within(progress: Progress, step: int, steps: int) -> Progress:
     return lambda share: progress((step + share) / steps)
 
@@ -169,13 +181,14 @@ def joined(
         seeds: of all replicas.
         problem: of all replicas.
     """
+    like = [problem.like.new_empty(len(part.seeds)) for part in parts]
     mixtures = [part for part in parts if isinstance(part, Mixed)]
     if mixtures and len(mixtures) == len(parts):
         size = mixtures[0].members
         whole, starts = spread(problem, seeds, size)
         each = joined([m.each for m in mixtures], rows_of(order, size), tuple(starts), whole)
-        return mixed(problem, seeds, each)
-    like = [problem.like.new_empty(len(part.seeds)) for part in parts]
+        scaling = _joined([mixture.scaling for mixture in mixtures], like, order)
+        return replace(mixed(problem, seeds, each), scaling=scaling)
     family, network, scaling = (
         _joined([value(part) for part in parts], like, order)
         for value in (
