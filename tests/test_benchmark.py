@@ -146,6 +146,10 @@ def test_a_process_that_ends_or_is_silent_is_refused(tmp_path) -> None:
         ([], [1.0], math.inf),
         ([None], [1.0], math.inf),
         ([math.nan], [1.0], math.inf),
+        ([1.0, math.nan], [1.0, 2.0], math.inf),
+        ([1.0, 2.0], [1.0, math.nan], math.inf),
+        ([0.0], [0.0], 0.0),
+        ([0.1], [0.0], math.inf),
     ],
 )
 def test_difference(found, expected, apart) -> None:

@@ -113,5 +113,9 @@ def difference(found: Sequence[float | None], expected: Sequence[float]) -> floa
         return 0.0
     if len(found) != len(expected) or not pairs:
         return math.inf
-    apart = max(abs(a - b) for a, b in pairs) / max(abs(b) for _, b in pairs)
-    return apart if math.isfinite(apart) else math.inf
+    gaps, largest = [abs(a - b) for a, b in pairs], max(abs(b) for _, b in pairs)
+    if not all(map(math.isfinite, gaps)):  # a NaN among others would be lost in their maximum
+        return math.inf
+    if largest == 0:
+        return math.inf if any(gaps) else 0.0
+    return max(gaps) / largest
