@@ -1,7 +1,8 @@
 """Execution: batches become runs in the store, here or in worker processes; finished work is kept.
 
 Small networks run fastest on one thread, so a worker uses one, and the replicas of a method are
-dealt out over the workers. A replica's numbers do not depend on which others it is trained with.
+dealt out over the workers. A replica's numbers do not depend, but for rounding, on which others it
+is trained with.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from bnn.problem import Problem
 from bnn.seeds import Streams
 from bnn.threads import threads_for
 
-ROWS_AT_ONCE = 2**17  # rows x draws x replicas pushed through a network in one go
+ROWS_AT_ONCE = 2**17  # rows x draws x replicas in one go, for those who run networks themselves
 UNITS_AT_ONCE = 2**19  # units of a layer x rows x draws x replicas, computed in one go: more of
 # them do not stay in a processor's cache, and take twice as long
 ROW_MULTIPLE = 16  # rows are filled up to a multiple of a processor's vector: 506 x 50 units take

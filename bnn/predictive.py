@@ -8,7 +8,8 @@ the average of the densities: never the density of averaged parameters, and neve
 mixture's mean and variance. This file, with `bnn.averages` for classes, is the only place where
 draws are averaged.
 
-Shapes: replicas R, draws S, points N, classes C. Everything is float64, natural logarithms.
+Shapes: replicas R, draws S, points N, classes C. Logits stay as a network gives them; all that is
+computed from them, and all else, is float64. Natural logarithms.
 """
 
 from __future__ import annotations

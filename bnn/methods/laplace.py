@@ -267,9 +267,8 @@ class LaplaceNormal:
         """The covariance, `[replicas, parameters, parameters]`, with zeros where there is none."""
         size, own = self.mean.shape[1], self.normal.size
         unit = torch.eye(own, dtype=torch.float64, device=self.mean.device)
-        half = self.normal.colour(
-            unit.expand(len(self.mean), -1, -1)
-        )  # the columns of a root of the covariance
+        # the columns of a root of the covariance
+        half = self.normal.colour(unit.expand(len(self.mean), -1, -1))
         return torch.nn.functional.pad(half.mT @ half, (0, size - own, 0, size - own))
 
     def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
