@@ -142,6 +142,7 @@ def test_the_best_is_picked_by_validation_and_not_by_test() -> None:
     best = picked(found, ("a", "b"))
     assert [(one.split, one.log_likelihood) for one in best] == [(0, -9.0), (1, -2.0)]
     assert {(one.method, one.family) for one in best} == {("picked", "validated")}
+    assert best[0].seconds == found[0].seconds + found[1].seconds  # it takes both to pick one
     (gaps,) = paired(found + best, "picked", "rival", "log_likelihood").values()
     assert gaps == [-1.0, 3.0]
     told = section(found + best, {}, rival="rival", first="picked").parts[-1]

@@ -9,11 +9,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def machine() -> dict[str, str]:
     """Return what is known of the machine."""
     return {
         "processor": _processor(),
-        "cores": str(os.cpu_count()),
+        "cores": str(usable_cores()),
         "system": f"{platform.system()} {platform.release()}",
         "load at the start": "{:.1f} {:.1f} {:.1f}".format(*os.getloadavg()),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from bnn.benchmark.growth import problem
+from bnn.benchmark.machine import usable_cores
 from bnn.methods import MeanField
 from bnn.optimise import Training
 
@@ -56,7 +56,7 @@ def measure(rounds: int = 5, seconds: float = 2.0) -> Stress:
         rounds: of both.
         seconds: each.
     """
-    cores, quiet, busy = os.cpu_count() or 1, [], []
+    cores, quiet, busy = usable_cores(), [], []
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, initializer=torch.set_num_threads, initargs=(cores,)) as pool:
         pool.apply(_rate, (0.1,))  # the first call prepares

@@ -88,7 +88,7 @@ def picked(found: Sequence[Result], methods: Sequence[str]) -> list[Result]:
     """Return for each set and split the result of the method that validated best.
 
     Only splits on which all of the methods finished are picked from, and no test score has a part
-    in it.
+    in it. All of them are trained for it, so it takes the seconds of all.
 
     Arguments:
         found: results; those without a validation likelihood do not count.
@@ -98,11 +98,18 @@ def picked(found: Sequence[Result], methods: Sequence[str]) -> list[Result]:
     for result in found:
         if result.method in methods and math.isfinite(result.validation):
             by.setdefault((result.dataset, result.split), []).append(result)
-    best = [
-        max(some, key=lambda r: r.validation) for some in by.values() if len(some) == len(methods)
-    ]
     label = f"The best by validation of {len(methods)} methods"
-    return [replace(result, method="picked", label=label, family="validated") for result in best]
+    return [
+        replace(
+            max(some, key=lambda r: r.validation),
+            method="picked",
+            label=label,
+            family="validated",
+            seconds=sum(r.seconds for r in some),
+        )
+        for some in by.values()
+        if len(some) == len(methods)
+    ]
 
 
 def moment_matched(arrays: Arrays) -> float:
