@@ -24,7 +24,6 @@ import typer
 from items import GPU_ITEMS, ITEMS
 from peers import PEERS, Peer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from bnn.benchmark import growth, stress
 from bnn.benchmark.comparison import Outcome
@@ -34,6 +33,7 @@ from bnn.benchmark.page import measured, render
 from bnn.benchmark.rounds import Told, answers, measure
 from bnn.benchmark.worker import Worker
 from bnn.errors import InputError
+from bnn.execution import progress_bar
 from bnn.report import page
 
 HERE = Path(__file__).resolve().parent
@@ -178,14 +178,6 @@ def on_gpu(wanted: bool, repeats: int, console: Console) -> dict[str, Any]:
             found = measure(item, ours, {"cuda": theirs}, repeats, lambda: bar.advance(task))
             row.update(found.comparisons[0].to_json())
     return {"device": name, "rows": rows}
-
-
-def progress_bar(console: Console) -> Progress:
-    """Return a bar that says what is done, how far it is, and for how long."""
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
-    return Progress(*columns, console=console, transient=True)
 
 
 def told_of(peer: Peer, found: Worker | str, outcomes: Sequence[Outcome]) -> dict[str, str]:
