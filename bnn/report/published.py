@@ -161,23 +161,25 @@ def _table(name: str) -> Iterator[dict[str, str]]:
     )
 
 
-def _figures(method: str, score: str) -> dict[str, Figure]:
-    """Return what is published of a method, by set; an empty field is a figure that is not."""
+def _regression() -> dict[str, Row]:
+    """Return the sources with their figures; an empty field is a figure that is not published."""
+    lines = list(_table("published_means.csv"))
+
+    def of(method: str, score: str) -> dict[str, Figure]:
+        found = [line for line in lines if line["method"] == method and line[score]]
+        return {line["dataset"]: _figure(line[score], line[f"{score}_error"]) for line in found}
+
     return {
-        line["dataset"]: Figure(
-            float(line[score]), float(line[f"{score}_error"]) if line[f"{score}_error"] else None
-        )
-        for line in _table("published_means.csv")
-        if line["method"] == method and line[score]
+        method: replace(row, log_likelihood=of(method, "log_likelihood"), rmse=of(method, "rmse"))
+        for method, row in SOURCES.items()
     }
 
 
-REGRESSION: Mapping[str, Row] = {
-    method: replace(
-        row, log_likelihood=_figures(method, "log_likelihood"), rmse=_figures(method, "rmse")
-    )
-    for method, row in SOURCES.items()
-}
+def _figure(mean: str, error: str) -> Figure:
+    return Figure(float(mean), float(error) if error else None)
+
+
+REGRESSION: Mapping[str, Row] = _regression()
 
 
 # Negative log-likelihood per test point of Immer, Korzepa and Bauer 2021, from memory.
