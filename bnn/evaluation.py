@@ -10,11 +10,11 @@ from torch import Tensor
 
 from bnn.data import Dataset
 from bnn.diagnostics import caveats_of, diagnose
-from bnn.metrics.entropy import entropy
 from bnn.posterior import Posterior, predict
 from bnn.predictive import CategoricalMixture, NormalMixture, Predictive
 from bnn.run import Score
 from bnn.scores import pointwise, score
+from bnn.scores.classification import Classified
 
 NUMBERS_AT_ONCE = 2**25  # log-probabilities held at once: 256 MiB
 
@@ -116,11 +116,9 @@ def _quantities(predictive: Predictive) -> Iterator[tuple[str, Tensor]]:
     """Yield what is known of each point, `[replicas, points, ...]`, by name."""
     if isinstance(predictive, CategoricalMixture):
         yield "probs", predictive.probs
-        yield "entropy", entropy(predictive.log_probs)
-        yield (
-            "mutual_information",
-            entropy(predictive.log_probs) - predictive.draw_entropies.mean(1),
-        )
+        parts = Classified.of(predictive, None)
+        yield "entropy", parts.entropy
+        yield "mutual_information", parts.mutual_information
     else:
         yield "mean", predictive.mean
         yield "noise_sd", predictive.noise_variance.sqrt()
