@@ -18,8 +18,8 @@ from bnn.curvature import Diagonal, Full, Kronecker
 from bnn.errors import InputError
 from bnn.likelihoods import Bernoulli, FixedNoise, InputNoise, Likelihood, SoftLabels
 from bnn.likelihoods import Normal as NormalLikelihood
-from bnn.methods import partial as partial_module
 from bnn.methods.laplace import Laplace, LaplaceNormal
+from bnn.methods.maximum_posterior import MAP
 from bnn.networks import MLP, Partial
 from bnn.optimise import Training
 from bnn.posterior import Posterior, predict
@@ -286,13 +286,6 @@ def test_a_layer_used_twice_has_its_diagonal_only() -> None:
 # The part that is inferred
 
 
-@pytest.fixture
-def quick_point_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = partial_module.MAP
-    monkeypatch.setattr(partial_module, "MAP", lambda: whole(BRIEF))
-
-
-@pytest.mark.usefixtures("quick_point_estimates")
 def test_the_last_layer_has_its_own_curvature() -> None:
     problem = Problem.of(two_classes(40), MLP(3, [4], 2, "tanh").double())
     posterior = Laplace("last_layer", evidence=False, training=BRIEF).fit(problem, [0])
@@ -311,7 +304,17 @@ def test_the_last_layer_has_its_own_curvature() -> None:
     assert set(blocks.fit(problem, [0]).weights(1)) == set(names)
 
 
-@pytest.mark.usefixtures("quick_point_estimates")
+def test_the_last_layer_and_its_noise_stay_where_map_has_put_them() -> None:
+    problem = Problem.of(real_targets(40, replicas=2), MLP(3, [4], 1, "tanh").double())
+    whole = MAP(BRIEF).fit(problem, [3, 4])
+    found = Laplace("last_layer", evidence=False, training=BRIEF).fit(problem, [3, 4])
+    assert torch.equal(found.fit.parameters, whole.fit.parameters[:, -6:])  # 4 weights, bias, noise
+    assert found.fit.curves == whole.fit.curves
+    learnt = Laplace("last_layer", training=BRIEF, updates=2).fit(problem, [3, 4])
+    assert torch.equal(learnt.problem.network.curved.fixed, whole.fit.parameters[:, :-1])
+    assert not torch.equal(learnt.fit.parameters, found.fit.parameters)
+
+
 @pytest.mark.parametrize("structure", ["full", "kronecker", "diagonal"])
 def test_the_biases_alone(structure: str) -> None:
     problem = Problem.of(two_classes(40), MLP(3, [4], 2, "tanh").double())
@@ -401,7 +404,7 @@ def test_the_evidence_tells_inputs_that_matter_from_noise() -> None:
 
 def test_without_evidence_the_mode_is_that_of_map() -> None:
     problem = Problem.of(real_targets(40, replicas=2), MLP(3, [4], 1, "tanh").double())
-    mode = partial_module.MAP(BRIEF).fit(problem, [3, 4])
+    mode = MAP(BRIEF).fit(problem, [3, 4])
     found = Laplace(evidence=False, training=BRIEF).fit(problem, [3, 4])
     assert apart(found.fit.parameters, mode.fit.parameters) < 1e-12
     assert (family(found).hyper == 0).all()

@@ -99,7 +99,7 @@ class HMC:
                 max_steps=self.max_steps,
                 progress=progress,
             )
-        seconds = time.perf_counter() - began + problem.network.seconds
+        seconds = time.perf_counter() - began
         fit = _fit(sampled, problem.points, seconds)
         return Posterior(problem, Chains(sampled.positions), seeds, fit)
 

@@ -50,8 +50,8 @@ from bnn.methods.evidence import (
     written_out,
 )
 from bnn.methods.maximum_likelihood import negative_log_likelihood
-from bnn.methods.maximum_posterior import negative_log_joint
-from bnn.methods.partial import Which, inferred, partial
+from bnn.methods.maximum_posterior import MAP, negative_log_joint
+from bnn.methods.partial import Which, conditional, inferred
 from bnn.networks import Tangent
 from bnn.optimise import Adam, Fit, Loss, Progress, Training, Visit, silent, train
 from bnn.posterior import Masks, Posterior
@@ -98,7 +98,7 @@ class Laplace:
     name: ClassVar[str] = "laplace"
     label: ClassVar[str] = "Laplace"
     reference: ClassVar[str] = "MacKay 1992, https://doi.org/10.1162/neco.1992.4.3.448"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     accuracy: ClassVar[Accuracy] = Accuracy(linear="posterior", tolerance=1e-8, probability=0.08)
 
     def __post_init__(self) -> None:
@@ -139,9 +139,9 @@ class Laplace:
         problem = problem.for_seeds(seeds)
         _check(problem)
         check(self.forecast(problem), problem)
-        problem = partial(problem, seeds, self._which, progress)
+        problem, mode = self._part(problem, seeds, progress)
         with pyro.validation_enabled(False):  # it would raise where one replica is not finite
-            fit, hyper = self._train(problem, seeds, progress)
+            fit, hyper = self._train(problem, seeds, mode, progress)
             began = time.perf_counter()
             family = self._family(problem, fit.parameters, hyper)
         lost = (~family.log_evidence.isfinite()).tolist()
@@ -156,19 +156,40 @@ class Laplace:
     def _which(self) -> Which:
         return self.last_layer or self.structure == "last_layer"
 
-    def _train(
+    def _part(
         self, problem: Problem, seeds: Sequence[int], progress: Progress
+    ) -> tuple[Problem, Fit | None]:
+        """Return the problem of inferring the chosen weights, and the fit of their mode.
+
+        The mode of all weights, which fixes the others, is also that of the chosen ones given them.
+        Where all are chosen it is still to be found.
+        """
+        own = inferred(problem, self._which)
+        if own == problem.layout:
+            return problem, None
+        fit = MAP(self.training).fit(problem, seeds, progress).fit
+        mode = own.flat(problem.layout.views(fit.parameters))
+        part = conditional(problem, self._which, fit)
+        return part, replace(fit, parameters=mode, seconds=0.0)  # the problem's network keeps them
+
+    def _train(
+        self, problem: Problem, seeds: Sequence[int], mode: Fit | None, progress: Progress
     ) -> tuple[Fit, Tensor]:
         """Return the fit of the flat weights, and the log precisions `[replicas, tensors]`.
 
         The precisions, relative to the problem's prior, are trained along as columns of their own,
         of which no loss has a derivative: they change at the updates alone.
+
+        Arguments:
+            mode: under the problem's prior, where it is known.
         """
-        start, groups = problem.initial(seeds), len(problem.network.layout.shapes)
+        start = problem.initial(seeds) if mode is None else mode.parameters
+        groups = len(problem.network.layout.shapes)
         hyper = start.new_zeros(len(start), groups)
         if not self.evidence:
-            fit = self._descend(problem, seeds, start, negative_log_joint, of_joint, progress)
-            return fit, hyper
+            loss = negative_log_joint
+            fit = mode or self._descend(problem, seeds, start, loss, of_joint, progress)
+            return self._polished(problem, seeds, fit, loss), hyper
         batches = problem.points // self.training.batch_of(problem.points)
         steps = self.training.epochs_of(problem.points) * batches
         at = {round(steps * (i + 1) / (self.updates + 1)) for i in range(self.updates)}
@@ -179,6 +200,7 @@ class Laplace:
 
         state = torch.cat([start, hyper], dim=1)
         fit = self._descend(problem, seeds, state, penalised, written_out, progress, visit)
+        fit = self._polished(problem, seeds, fit, penalised)
         return replace(fit, parameters=fit.parameters[:, :-groups]), fit.parameters[:, -groups:]
 
     def _descend(
@@ -191,19 +213,23 @@ class Laplace:
         progress: Progress,
         visit: Visit | None = None,
     ) -> Fit:
-        """Train from the start, and go on to the very mode where that is wanted."""
+        """Train from the start; what is held out is judged without the prior."""
 
         def validate(problem: Problem, state: Tensor, x: Tensor, y: Tensor, n: Streams) -> Tensor:
             return negative_log_likelihood(problem, state[:, : problem.layout.size], x, y, n)
 
-        fit = train(
+        return train(
             problem, seeds, self.training, start, loss, validate, progress, Adam, visit, write_out
         )
+
+    def _polished(self, problem: Problem, seeds: Sequence[int], fit: Fit, loss: Loss) -> Fit:
+        """Go on from a fit to the very mode, where that is wanted."""
         if self.polish is None:
             return fit
+        start = fit.parameters
         began, none = time.perf_counter(), Streams(seeds, "none", start.device, start.dtype)
         x, y = problem.batch(problem.train)
-        mode, _ = polish(lambda at: loss(problem, at, x, y, none), fit.parameters, self.polish)
+        mode, _ = polish(lambda at: loss(problem, at, x, y, none), start, self.polish)
         seconds = fit.seconds + time.perf_counter() - began
         return replace(fit, parameters=mode, seconds=seconds)
 

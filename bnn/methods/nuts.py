@@ -91,7 +91,7 @@ class NUTS:
                     weights[r, c], diverged = self._chain(replica, start[r, c], tell)
                 divergences[r] += diverged
         progress(1.0)
-        seconds = time.perf_counter() - began + problem.network.seconds
+        seconds = time.perf_counter() - began
         fit = _fit(problem, weights, divergences, seconds)
         return Posterior(problem, Chains(weights), seeds, fit)
 

@@ -21,7 +21,7 @@ from bnn.errors import InputError, listed
 from bnn.layout import Layout
 from bnn.methods.maximum_posterior import MAP
 from bnn.networks import Partial
-from bnn.optimise import Progress, silent
+from bnn.optimise import Fit, Progress, silent
 from bnn.priors import Prior, scale_within
 from bnn.problem import Problem
 
@@ -44,16 +44,24 @@ def partial(
     Raises:
         InputError: where no parameter is chosen, or where it cannot be told which layer is last.
     """
-    if which is False:
+    if inferred(problem, which) == problem.layout:
         return problem
-    chosen = _chosen(problem, which)
-    if len(chosen) == len(problem.network.layout.shapes):
-        return problem
-    fit = MAP().fit(problem, seeds, progress).fit
+    return conditional(problem, which, MAP().fit(problem, seeds, progress).fit)
+
+
+def conditional(problem: Problem, which: Which, fit: Fit) -> Problem:
+    """Return the problem of inferring some of the weights, with the others where a fit left them.
+
+    Arguments:
+        problem: with one replica per seed.
+        which: as of `partial`.
+        fit: of all weights of the problem; what it took is counted with the cost.
+    """
     # What has diverged stays lost: constants of NaN make the loss of the chosen weights NaN too.
     lost = torch.tensor(fit.diverged, device=fit.parameters.device)[:, None]
     fixed = fit.parameters[:, : problem.network.layout.size].masked_fill(lost, torch.nan)
-    network = Partial(problem.network, fixed, chosen, problem.network.seconds + fit.seconds)
+    seconds = problem.network.seconds + fit.seconds
+    network = Partial(problem.network, fixed, _chosen(problem, which), seconds)
     return replace(problem, network=network, prior=_prior(problem.prior, network.layout))
 
 
