@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bnn.errors import InputError
 
+LEVELS = 2**16  # that a number of 16 bits has
 AHEAD = 2**13  # numbers per replica that a stream draws at a time, where draws are small
 
 
@@ -132,14 +133,19 @@ class Streams:
 
     def _new(self, kind: str, calls: int, size: int) -> Tensor:
         """Return new numbers `[replicas, calls, size]`, by so many calls of each generator."""
-        out = torch.empty(len(self._generators), calls, size, device=self.device, dtype=self.dtype)
+        whole = kind == "levels"
+        columns, dtype = (-(-size // 4), torch.int64) if whole else (size, self.dtype)
+        shape = len(self._generators), calls, columns
+        out = torch.empty(shape, device=self.device, dtype=dtype)
         for row, generator in zip(out, self._generators, strict=True):
             for part in row:
                 if kind == "normal":
                     part.normal_(generator=generator)
-                else:
+                elif kind == "uniform":
                     part.uniform_(generator=generator)
-        return out
+                else:
+                    part.random_(-(2**63), None, generator=generator)  # all bits
+        return out.view(torch.int16)[..., :size].contiguous() if whole else out
 
     def normal(self, draws: int, *shape: int) -> Tensor:
         """Return standard Normal numbers, `[replicas, draws, *shape]`."""
@@ -157,6 +163,10 @@ class Streams:
     def uniform(self, draws: int, *shape: int) -> Tensor:
         """Return numbers uniform on [0, 1), `[replicas, draws, *shape]`."""
         return self._fill(draws, shape, "uniform")
+
+    def levels(self, draws: int, *shape: int) -> Tensor:
+        """Return whole numbers uniform on [-2^15, 2^15), int16, `[replicas, draws, *shape]`."""
+        return self._fill(draws, shape, "levels")
 
     def permutations(self, points: int) -> Tensor:
         """Return one random order of `points` things per replica, `[replicas, points]`."""

@@ -207,7 +207,7 @@ study = Study(
         LAPLACE,
         SWAG(MAP(SHORT)),
         SGHMC(),
-        HMC(),
+        HMC(chains=4, samples=250, thin=2, max_steps=64),
         *VALIDATED,
     ),
     prior=NORMAL,

@@ -458,7 +458,7 @@ def test_a_networks_own_dropout_keeps_its_rates() -> None:
     _, masks = posterior.family.draw(Streams([0], "a test", CPU, torch.float64), 400)
     assert list(masks) == ["2"]
     assert masks["2"].shape == (1, 400, 50)
-    assert masks["2"].unique().tolist() == pytest.approx([0, 1 / 0.6])
+    assert masks["2"].unique().tolist() == pytest.approx([0, 2**16 / (2**16 - round(0.4 * 2**16))])
     kept = (masks["2"] > 0).double().mean().item()
     assert abs(kept - 0.6) < 4 * math.sqrt(0.24 / 20000)
 
@@ -488,20 +488,41 @@ def test_dropout_inside_attention_is_refused_under_mc_dropout() -> None:
 def test_training_masks_are_drawn_for_every_row_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = classes(replicas=2)
     seen: list[torch.Tensor] = []
-    draw = UnitMasks.draw
+    draw = UnitMasks.of_rows
 
     def spy(self: UnitMasks, *what: object) -> dict[str, torch.Tensor]:
         masks = draw(self, *what)
         seen.append(masks["hidden.0"])
         return masks
 
-    monkeypatch.setattr(UnitMasks, "draw", spy)
+    monkeypatch.setattr(UnitMasks, "of_rows", spy)
     quick(MCDropout(rate=0.5), epochs=2, batch_size=10).fit(problem, [0, 1])
     steps = [masks for masks in seen if masks.shape == (2, 1, 10, 6)]
     assert len(steps) >= 10
     rows = torch.stack(steps[-10:]).flatten(0, 3)
     assert len(rows.unique(dim=0)) > 60  # of 200 rows with 2^6 possible masks
     assert not torch.equal(steps[-1], steps[-2])
+
+
+def test_masks_drop_the_share_of_their_rate_and_have_a_mean_of_one() -> None:
+    """The rate is a multiple of 2^-16; each of six shares is beyond 4 errors once in 16,000."""
+    units = {"a": torch.Size([3]), "b": torch.Size([2, 50])}
+    rates = {"a": 0.7, "b": torch.tensor([0.0, 0.05, 0.3]).double()}
+    streams = Streams([1, 2, 3], "masks", torch.device("cpu"), torch.float64)
+    masks = UnitMasks(units, rates)
+    drawn, of_rows = masks.draw(streams, 4000), masks.of_rows(streams, 4000)
+    for site in units:
+        assert drawn[site].shape == (3, 4000, *units[site])
+        assert of_rows[site].shape == (3, 1, 4000, *units[site])
+        for r in range(3):
+            rate = float(torch.as_tensor(rates[site]).expand(3)[r])
+            dropped = round(rate * 2**16) / 2**16
+            for values in (drawn[site][r], of_rows[site][r]):
+                assert set(values.unique().tolist()) <= {0.0, 1 / (1 - dropped)}
+                error = math.sqrt(dropped * (1 - dropped) / values.numel())
+                assert abs((values == 0).double().mean() - dropped) <= 4 * error
+    nearly = UnitMasks({"a": torch.Size([3])}, {"a": 1 - 1e-9}).draw(streams, 4)["a"]
+    assert nearly.isfinite().all()
 
 
 # Another prior

@@ -51,7 +51,7 @@ def test_seeds_that_are_none_are_refused(given: object, says: str) -> None:
         as_seeds(given)
 
 
-@pytest.mark.parametrize("kind", ["normal", "uniform"])
+@pytest.mark.parametrize("kind", ["normal", "uniform", "levels"])
 @pytest.mark.parametrize("shape", [(3,), (17,), (5, 40)])  # torch fills 16 and more another way
 def test_a_replica_draws_what_its_seed_draws_alone(kind: str, shape: tuple[int, ...]) -> None:
     together, alone = streams([4, 9, 2]), streams([9])
@@ -61,7 +61,7 @@ def test_a_replica_draws_what_its_seed_draws_alone(kind: str, shape: tuple[int, 
         assert torch.equal(drawn[1:2], getattr(alone, kind)(2, *shape))
 
 
-@pytest.mark.parametrize("kind", ["normal", "uniform"])
+@pytest.mark.parametrize("kind", ["normal", "uniform", "levels"])
 def test_the_first_draws_do_not_depend_on_how_many_follow(kind: str) -> None:
     many, few, one = (getattr(streams([1, 2]), kind) for _ in range(3))
     drawn = many(7, 21)
@@ -98,6 +98,20 @@ def test_numbers_are_standard_normal_and_uniform() -> None:
     assert stats.kstest(uniform.numpy(), "uniform").pvalue > 0.01
     assert ((uniform >= 0) & (uniform < 1)).all()
     assert streams([3], dtype=torch.float32).normal(1, 2).dtype == torch.float32
+
+
+def test_levels_are_uniform_on_all_numbers_of_16_bits_in_each_quarter_of_a_word() -> None:
+    """Each of nine tests fails by chance once in 1,000 times."""
+    levels = streams([3]).levels(1, 4_000_000)[0, 0]
+    assert levels.dtype == torch.int16
+    for quarter in levels.view(-1, 4).T.numpy():
+        counts = np.bincount(quarter.astype(np.int64) + 2**15, minlength=2**16)
+        assert len(counts) == 2**16
+        assert stats.chisquare(counts).pvalue > 0.001
+        assert stats.chisquare(counts.reshape(2, -1).sum(1)).pvalue > 0.001  # the sign
+    pairs = levels.view(-1, 2).T.double()
+    assert stats.pearsonr(*pairs.numpy()).pvalue > 0.001
+    assert streams([3]).levels(2, 5).shape == (1, 2, 5)
 
 
 def test_permutations_are_orders_of_all_points_one_per_replica() -> None:
