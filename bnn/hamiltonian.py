@@ -132,11 +132,12 @@ def leapfrog(
         steps: how many each replica makes, `[replicas]`; one that is done waits for the others.
         scale: unit of each coordinate, `[replicas, parameters]`.
     """
+    whole, least = (step[:, None] * scale)[:, None], int(steps.min())
     for done in range(int(steps.max())):
-        stride = torch.where(steps > done, step, 0.0)[:, None, None] * scale[:, None]
-        velocity = velocity - stride / 2 * state.gradient
-        state = State.at(potential, state.position + stride * velocity)
-        velocity = velocity - stride / 2 * state.gradient
+        stride = whole if done < least else torch.where((steps > done)[:, None, None], whole, 0.0)
+        velocity = torch.addcmul(velocity, stride, state.gradient, value=-0.5)
+        state = State.at(potential, torch.addcmul(state.position, stride, velocity))
+        velocity = torch.addcmul(velocity, stride, state.gradient, value=-0.5)
     return state, velocity
 
 

@@ -131,6 +131,8 @@ class _Logit:
 
 def _repeated(y: Tensor, draws: int) -> Tensor:
     """Return targets of each network: all draws of a replica have the same."""
+    if len(y) == 1:
+        return y.expand(draws, *y.shape[1:])  # no number is copied
     return y.repeat_interleave(draws, 0) if draws > 1 else y
 
 

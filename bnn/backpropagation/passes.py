@@ -42,7 +42,7 @@ class Forward:
         self._x = weights.new_zeros(replicas, 0, max(self._inputs + 1, LEAST_COLUMNS))
         first = weights.new_zeros(replicas, self.draws * shapes[0][0], self._x.shape[-1])
         self._first = _First.of(first, self.draws, self._inputs)
-        units = [weights.new_zeros(replicas * self.draws, width, rows) for width, _ in shapes]
+        units = [weights.new_empty(replicas * self.draws, width, rows) for width, _ in shapes]
         self._units, self._transposed = units, [hidden.mT for hidden in units[:-1]]
         self._first_units = units[0].view(replicas, -1, rows)
         upper = units[:-1], self._at.weights[1:], self._at.biases[1:], units[1:]

@@ -165,6 +165,10 @@ class FactorisedNormal(NormalGuide):
         """One for each weight."""
         return self.parameters.shape[-1]
 
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return loc + scale * noise, in one pass over many draws."""
+        return torch.addcmul(self.loc[:, None], self.scale[:, None], noise)
+
     def offset(self, noise: Tensor) -> Tensor:
         """Return scale * noise."""
         return self.scale[:, None] * noise
