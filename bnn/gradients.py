@@ -43,7 +43,8 @@ class Gradient(NamedTuple):
 # None where it is not written out.
 WriteOut = Callable[[Problem, int, Tensor], Gradient | None]
 
-# (noise, rows of a batch) -> factors on hidden units, `[replicas, 1, rows, units]` by site.
+# (noise, rows of a batch) -> factors on inputs and hidden units by site,
+# `[replicas, 1, rows, units]`.
 Masks = Callable[[Streams, int], Mapping[str, Tensor]]
 
 
@@ -77,7 +78,7 @@ def of_joint(
     """Write out the same less log p(w) / N, under a Normal prior.
 
     Arguments:
-        masks: draws factors on hidden units, anew for every batch.
+        masks: draws factors on inputs and hidden units, anew for every batch.
     """
     prior = normal_moments(problem.prior_distribution())
     if prior is None or not recognised(problem):

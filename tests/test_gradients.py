@@ -91,6 +91,27 @@ def test_losses_and_gradients_are_autograds(
         assert close(networks(units), expected, tolerance)
 
 
+@pytest.mark.parametrize("hidden", [[], [5]])
+def test_masked_inputs_are_autograds_where_there_is_one_draw(hidden: list[int]) -> None:
+    problem = posed("learned noise", hidden)
+    x, y = problem.batch(problem.train)
+    masks = {
+        site: 1.3 * (normal(REPLICAS, 1, ROWS, units) > 0).double()
+        for site, units in {"input": 3, **{f"hidden.{i}": h for i, h in enumerate(hidden)}}.items()
+    }
+    weights = normal(REPLICAS, 1, problem.layout.size)
+    networks = Backpropagation(problem, ROWS, weights)
+    networks.see(x, y)
+    expected = autograd(lambda w: problem.loss(w, x, y, masks), weights)
+    assert close(networks(masks), expected, 1e-12)
+    unmasked = autograd(lambda w: problem.loss(w, x, y, {}), weights)
+    assert close(networks(), unmasked, 1e-12)  # the rows are as they were
+    several = Backpropagation(problem, ROWS, normal(REPLICAS, 2, problem.layout.size))
+    several.see(x, y)
+    with pytest.raises(AssertionError, match="share their inputs"):
+        several(masks)
+
+
 def test_weights_and_rows_are_read_anew_at_every_call() -> None:
     problem = posed("learned noise", [6])
     weights = normal(REPLICAS, problem.layout.size)
@@ -158,7 +179,7 @@ def test_the_elbo_is_that_of_the_guide(case: str, draws: int, kl_weight: float) 
     assert close(gradient.at(0, Streams(*STREAMS)), autograd(loss, phi), 1e-12)
 
 
-@pytest.mark.parametrize("method", [*METHODS, MCDropout()], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [*METHODS, MCDropout(), MCDropout(input_rate=0.2)])
 @pytest.mark.parametrize("case", ["categorical", "learned noise"])
 def test_a_fit_goes_where_autograd_goes(
     method: Method, case: str, monkeypatch: pytest.MonkeyPatch

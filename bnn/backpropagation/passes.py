@@ -71,14 +71,15 @@ class Forward:
         """Return `[networks, outputs, rows]`, to be overwritten by the next call.
 
         Arguments:
-            masks: factors on hidden units, as of `MLP.batched`.
+            masks: factors on hidden units, and where there is one draw also on inputs, as of
+                `MLP.batched`.
             batch: which of those seen.
         """
         return self._run(masks, batch)[0]
 
-    def _run(self, masks: Mapping[str, Tensor], batch: int) -> tuple[Tensor, list[Tensor]]:
-        """Return the outputs, and what each layer but the first has read, transposed."""
-        self._run_first(batch)
+    def _run(self, masks: Mapping[str, Tensor], batch: int) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return the outputs, and what the first layer and each other has read, transposed."""
+        x = self._run_first(masks, batch)
         read = list(self._transposed) if masks else self._transposed
         for i, (units, weights, biases, above) in enumerate(self._upper):
             self._activation.apply(units)
@@ -86,19 +87,24 @@ class Forward:
                 units = units * masks[f"hidden.{i}"].flatten(0, 1).mT
                 read[i] = units.mT
             torch.baddbmm(biases, weights, units, out=above)
-        return self._units[-1], read
+        return self._units[-1], x, read
 
-    def _run_first(self, batch: int) -> None:
-        at, first = self._at, self._first
+    def _run_first(self, masks: Mapping[str, Tensor], batch: int) -> Tensor:
+        at, first, x = self._at, self._first, self._batches[batch]
         if self.draws == 1:
-            x = self._features[batch]
-            torch.baddbmm(at.biases[0], at.weights[0], x, out=self._first_units)
-            return
+            features = self._features[batch]
+            if "input" in masks:
+                x = x.clone()
+                features = x[..., : self._inputs].mul_(masks["input"][:, 0]).mT
+            torch.baddbmm(at.biases[0], at.weights[0], features, out=self._first_units)
+            return x
+        assert "input" not in masks, "draws share their inputs"
         # The first layers of a replica's draws make one matrix, because the draws share the inputs,
         # with the biases as a column of it (inputs have a 1 there).
         first.matrix.copy_(at.weights[0])
         first.bias.copy_(at.biases[0])
         torch.bmm(first.whole, self._batches_transposed[batch], out=self._first_units)
+        return x
 
 
 class Backpropagation:
@@ -145,11 +151,11 @@ class Backpropagation:
         """Return the mean losses, `[replicas, draws]`, and their gradient.
 
         Arguments:
-            masks: factors on hidden units, as of `MLP.batched`.
+            masks: as of `Forward.outputs`.
             batch: which of those seen.
         """
         forward, to = self._forward, self._to
-        outputs, read = forward._run(masks, batch)
+        outputs, x, read = forward._run(masks, batch)
         y, own = self._targets.parts[batch], forward._at.own
         losses = self._head(outputs, y, own, self._slopes[-1], to.own)
         for i, (slope, together, weights, biases, transposed, below, units) in self._upper:
@@ -161,7 +167,7 @@ class Backpropagation:
             if masks and f"hidden.{i}" in masks:
                 below.mul_(masks[f"hidden.{i}"].flatten(0, 1).mT)
             forward._activation.pull(units, below)
-        torch.bmm(self._first_slopes, forward._batches[batch], out=self._first.whole)
+        torch.bmm(self._first_slopes, x, out=self._first.whole)
         to.weights[0].copy_(self._first.matrix)
         to.biases[0].copy_(self._first.bias)
         return losses.view(self._shape), self.gradient

@@ -80,8 +80,7 @@ class MCDropout:
             negative_log_joint,
             negative_log_likelihood,
             progress,
-            # masks on inputs are left to autograd
-            write_out=None if "input" in masks.rates else partial(of_joint, masks=masks.of_rows),
+            write_out=partial(of_joint, masks=masks.of_rows),
         )
         return Posterior(problem, DroppedUnits(fit.parameters, masks), seeds, fit)
 
