@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from small import apart, normal, quick, real_targets, relative, table, two_classes
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnn import backpropagation, gradients
 from bnn.backpropagation import Backpropagation, Forward, recognised
@@ -215,8 +215,7 @@ def test_what_is_not_known_is_left_to_autograd() -> None:
     assert recognised(problem)
     for likelihood in (Normal(InputNoise()), type("Mine", (Categorical,), {})()):
         assert not recognised(replace(problem, likelihood=likelihood))
-    subclass = type("Mine", (MLP,), {})(3, [5], 1)
-    for network in (MLP(3, [5], 1, "silu"), subclass, torch.nn.Linear(3, 1)):
+    for network in (MLP(3, [5], 1, "silu"), nn.Linear(3, 1)):
         assert not recognised(Problem.of(real_targets(), network.double()))
     start = normal(1, problem.layout.size)
     heavy = replace(problem.take([0]), prior=Laplace(1.0))
@@ -224,6 +223,41 @@ def test_what_is_not_known_is_left_to_autograd() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quick(MAP(), epochs=1).fit(heavy, [0])
+
+
+class Zeros(MLP):
+    """A perceptron that starts elsewhere."""
+
+    def reset_parameters(self) -> None:
+        """Start at zero."""
+        for layer in self.layers:
+            nn.init.zeros_(layer.weight)
+
+
+class Doubled(MLP):
+    """A perceptron that computes otherwise."""
+
+    def batched(self, *given: object) -> Tensor:
+        """Return twice the outputs, of many networks."""
+        return 2 * super().batched(*given)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return twice the outputs."""
+        return 2 * super().forward(x)
+
+
+class Gained(MLP):
+    """A perceptron with a parameter of its own."""
+
+    def __init__(self, *shape: object) -> None:
+        super().__init__(*shape)
+        self.gain = nn.Parameter(torch.ones(()))
+
+
+@pytest.mark.parametrize(("kind", "known"), [(Zeros, True), (Doubled, False), (Gained, False)])
+def test_a_perceptron_is_known_by_how_it_computes(kind: type[MLP], known: bool) -> None:
+    problem = Problem.of(two_classes(ROWS), kind(3, [5], 1).double(), likelihood=Bernoulli())
+    assert recognised(problem) is known
 
 
 @pytest.mark.parametrize("draws", [1, 4])

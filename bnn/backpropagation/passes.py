@@ -219,11 +219,14 @@ class _Places(NamedTuple):
 
 
 def perceptron(network: Network) -> bool:
-    """Is the network a perceptron of ours, with an activation known here?"""
+    """Is the network a perceptron that computes as ours do, with an activation known here?"""
+    mlp = network.network
     return (
         type(network) is Functional
-        and type(network.network) is MLP
-        and network.network.activation in ACTIVATIONS
+        and isinstance(mlp, MLP)
+        and type(mlp).batched is MLP.batched
+        and len(network.layout.shapes) == 2 * len(mlp.layers)  # no parameters of its own
+        and mlp.activation in ACTIVATIONS
     )
 
 
