@@ -22,6 +22,7 @@ from bnn.likelihoods import (
     Likelihood,
     Normal,
     SoftLabels,
+    SoftplusNoise,
 )
 from bnn.methods import MAP, MLE, MCDropout, MeanField, Method, evidence
 from bnn.methods.maximum_likelihood import negative_log_likelihood
@@ -41,6 +42,8 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "counts": SoftLabels(counts=True),
     "fixed noise": Normal(FixedNoise(2.0)),
     "learned noise": Normal(LearnedNoise()),
+    "noise by input": Normal(InputNoise(floor=0.3)),
+    "softplus noise": Normal(SoftplusNoise(floor=0.1)),
 }
 METHODS = (MLE(), MAP(), MeanField())
 ROWS, REPLICAS = 30, 3
@@ -213,7 +216,8 @@ def test_a_gradient_that_is_wrong_is_not_used(
 def test_what_is_not_known_is_left_to_autograd() -> None:
     problem = posed("fixed noise", [5])
     assert recognised(problem)
-    for likelihood in (Normal(InputNoise()), type("Mine", (Categorical,), {})()):
+    mine = type("Mine", (InputNoise,), {})()
+    for likelihood in (Normal(mine), type("Mine", (Categorical,), {})()):
         assert not recognised(replace(problem, likelihood=likelihood))
     for network in (MLP(3, [5], 1, "silu"), nn.Linear(3, 1)):
         assert not recognised(Problem.of(real_targets(), network.double()))

@@ -11,16 +11,18 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from bnn.likelihoods import (
     Bernoulli,
     Categorical,
     FixedNoise,
+    InputNoise,
     LearnedNoise,
     Likelihood,
     Normal,
     SoftLabels,
+    SoftplusNoise,
 )
 from bnn.problem import Problem
 
@@ -83,6 +85,34 @@ class _LearnedNoise:
         return square.add_(variance.log_()).mul_(0.5).add_(HALF_LOG_2PI)
 
 
+class _NoiseByInput:
+    """The same of outputs m and s, with a variance v(s): dl/ds = (1 - (y - m)^2 / v) v' / 2v."""
+
+    def __init__(self, problem: Problem, rows: int, draws: int) -> None:
+        noise = getattr(problem.likelihood, "noise", None)
+        assert isinstance(noise, InputNoise | SoftplusNoise)
+        self._rows, self._draws, self._noise = rows, draws, noise
+
+    def __call__(
+        self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
+    ) -> Tensor:
+        error = outputs[:, :1].sub_(_repeated(y, self._draws).unsqueeze(1))
+        variance, rise = _variance(self._noise, outputs[:, 1:])
+        by_mean = torch.div(error, variance, out=slope[:, :1])
+        square = error * by_mean  # (y - m)^2 / v
+        torch.mul(1 - square, rise.div_(variance).mul_(0.5), out=slope[:, 1:])
+        slope.div_(self._rows)
+        return square.add_(variance.log_()).flatten(1).mean(1).mul_(0.5).add_(HALF_LOG_2PI)
+
+
+def _variance(noise: InputNoise | SoftplusNoise, free: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the variance, and its derivative by what it depends on."""
+    if isinstance(noise, SoftplusNoise):
+        return softplus(free).add_(noise.floor), free.sigmoid()
+    square = free.mul(2).exp_()
+    return square + noise.floor**2, square.mul_(2)
+
+
 class _Classes:
     """l = -log p_y, with p = softmax(f), and dl/df = p - onehot(y)."""
 
@@ -142,6 +172,8 @@ HEADS: dict[type, Callable[[Problem, int, int], Head]] = {
     Bernoulli: _Logit,
     FixedNoise: _KnownNoise,
     LearnedNoise: _LearnedNoise,
+    InputNoise: _NoiseByInput,
+    SoftplusNoise: _NoiseByInput,
 }
 
 
