@@ -17,11 +17,12 @@ from small import quick, real_targets
 from bnn.batch import Batch
 from bnn.errors import InputError
 from bnn.likelihoods import Normal, SoftplusNoise
-from bnn.methods import MAP, Laplace, MCDropout, MeanField, Mixture
+from bnn.methods import MAP, Laplace, MCDropout, MeanField, Mixture, Under
 from bnn.methods.validated import Validated, joined
 from bnn.networks import MLP
 from bnn.optimise import Training
 from bnn.posterior import predict
+from bnn.priors import Normal as PriorNormal
 from bnn.problem import Problem
 from bnn.report.published import REGRESSION, Figure, Row, splits
 from bnn.report.reproduction import agreement, judge, section, verdict
@@ -328,6 +329,22 @@ def test_replicas_of_different_choices_stand_in_their_order() -> None:
     other = MCDropout(0.0, 0.1, low.training).fit(problem.take([1]), [4])
     with pytest.raises(InputError, match="one kind"):
         joined([other, parts[1]], [1, 0, 2], seeds, problem)
+
+
+@pytest.mark.parametrize("structure", ["full", "kronecker", "diagonal", "last_layer"])
+def test_replicas_under_different_priors_keep_their_own_covariance(structure: str) -> None:
+    problem, seeds, method = posed(), (3, 4, 5), Laplace(structure, training=Training(epochs=5))
+    low, high = (Under(method, PriorNormal(s), str(s), "") for s in (0.1, 2.0))
+    parts = [low.fit(problem.take([1]), [4]), high.fit(problem.take([0, 2]), [3, 5])]
+    whole = joined(parts, [1, 0, 2], seeds, problem)
+    two = joined(parts[1:], [0, 1], (3, 5), problem.take([0, 2]))
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for r, under in enumerate((high, low, high)):
+        own = predict(under.fit(problem.take([r]), [seeds[r]]), x, 10).loc
+        found = [predict(whole, x, 10).loc[[r]]]
+        found += [predict(two, x, 10).loc[[r // 2]]] if under is high else []
+        for one in found:
+            torch.testing.assert_close(one, own, rtol=1e-12, atol=1e-12)
 
 
 def test_a_problem_with_validation_rows_may_choose_on_them() -> None:

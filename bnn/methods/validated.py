@@ -215,8 +215,12 @@ def _joined(parts: Sequence[Any], like: Sequence[Tensor], order: Sequence[int]) 
     Numbers that differ become a tensor `[replicas]`, like one for each part.
     """
     first = parts[0]
+    if isinstance(first, Tensor) and first.dtype == torch.long:  # places, shared by all replicas
+        return first
     if isinstance(first, Tensor):
         return torch.cat(list(parts))[list(order)]
+    if type(first) is tuple and all(len(part) == len(first) for part in parts):
+        return tuple(_joined(some, like, order) for some in zip(*parts, strict=True))
     if is_dataclass(first) and not isinstance(first, type):
         names = [field.name for field in fields(first)]
         return replace(
