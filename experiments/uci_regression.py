@@ -163,7 +163,7 @@ def findings(runs: Sequence[Run], arrays: Lookup, table: Path) -> Section:
     """The results beside the published ones; they are kept in a table too."""
     found = results.results(runs, {run.key: arrays(run) for run in runs})
     found += results.picked(found, BAYESIAN)
-    results.write_csv(table, found)
+    results.write_csv(table, found, results.Result)
     return reproduction.section(found, published.REGRESSION, rival="ensemble_2017", first="picked")
 
 

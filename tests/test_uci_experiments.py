@@ -214,8 +214,8 @@ def test_every_published_row_has_a_source_and_says_what_its_errors_are() -> None
 def test_results_survive_their_table() -> None:
     found = [result(0, -2.34567), result(1, math.inf, label="It, “twice”")]
     found = [replace(one, validation=-2.5) for one in found]
-    assert from_csv(to_csv(found)) == found
-    assert math.isnan(from_csv(to_csv([result(0, 1.0)]))[0].validation)
+    assert from_csv(to_csv(found, Result), Result) == found
+    assert math.isnan(from_csv(to_csv([result(0, 1.0)], Result), Result)[0].validation)
 
 
 def test_the_section_names_families_sources_and_verdicts() -> None:
@@ -242,7 +242,7 @@ def test_softplus_noise_by_hand() -> None:
 
 
 def test_the_table_in_the_repository_reproduces_the_published_log_likelihoods() -> None:
-    found = from_csv(TABLE.read_text())
+    found = from_csv(TABLE.read_text(), Result)
     for method, score in (
         ("mc_dropout_2016", "log_likelihood"),
         ("ensemble_2017", "moment_matched"),
@@ -257,7 +257,7 @@ def test_the_table_in_the_repository_reproduces_the_published_log_likelihoods() 
 
 
 def test_in_the_table_laplace_is_above_the_ensembles_or_no_different() -> None:
-    found = from_csv(TABLE.read_text())
+    found = from_csv(TABLE.read_text(), Result)
     for score in ("log_likelihood", "moment_matched"):
         gaps = paired(found, "laplace", "ensemble_2017", score)
         assert {name: len(values) for name, values in gaps.items()} == dict.fromkeys(SMALL, 20)
@@ -270,7 +270,7 @@ def test_in_the_table_laplace_is_above_the_ensembles_or_no_different() -> None:
 
 @pytest.mark.parametrize("method", ["laplace_mixture_validated", "picked"])
 def test_in_the_table_the_mixture_and_the_best_by_validation_are_above_them(method: str) -> None:
-    gaps = paired(from_csv(TABLE.read_text()), method, "ensemble_2017", "log_likelihood")
+    gaps = paired(from_csv(TABLE.read_text(), Result), method, "ensemble_2017", "log_likelihood")
     for name in SMALL:
         found = average(gaps[name])
         assert found.error is not None
@@ -439,13 +439,13 @@ def test_a_quick_look_at_the_regressions(real_uci: Path, tmp_path: Path) -> None
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = from_csv((tmp_path / "reports/uci_regression-quick.csv").read_text())
+    rows = from_csv((tmp_path / "reports/uci_regression-quick.csv").read_text(), Result)
     assert len(rows) == 10
     assert {row.dataset for row in rows} == {"boston", "yacht"}
     # The table that is kept in the repository was made of 20 splits at once. Rounding in float32
     # depends on their number, and 120 steps of Adam make 3e-8 in a weight 0.07 nats of a split. So
     # means are compared, and must agree within the standard error of so few splits.
-    kept = {(r.dataset, r.method, r.split): r for r in from_csv(TABLE.read_text())}
+    kept = {(r.dataset, r.method, r.split): r for r in from_csv(TABLE.read_text(), Result)}
     for name in ("boston", "yacht"):
         own = [row for row in rows if row.dataset == name]
         same = [kept[row.dataset, row.method, row.split] for row in own]

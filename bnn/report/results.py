@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from bnn.run import Arrays, Run
 from bnn.statistics import summary
 from bnn.store import write_whole
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Line = TypeVar("Line", bound="DataclassInstance")
 Family = Literal["published", "validated", "fixed"]
 SCORES = {"log_likelihood": "nats", "moment_matched": "nats", "rmse": "unit of the target"}
 TITLES = {
@@ -142,32 +146,27 @@ def average(values: Sequence[float]) -> Mean:
     return Mean(total.mean, error, total.n)
 
 
-def to_csv(found: Iterable[Result]) -> str:
-    """Return results as a table, a line each; numbers keep six significant digits."""
+def to_csv(found: Iterable[Line], kind: type[Line]) -> str:
+    """Return results of a kind as a table, a line each; numbers keep six significant digits."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(field.name for field in fields(Result))
+    table.writerow(field.name for field in fields(kind))
     for result in found:
         table.writerow(f"{v:.6g}" if isinstance(v, float) else v for v in astuple(result))
     return text.getvalue()
 
 
-def from_csv(text: str) -> list[Result]:
+def from_csv(text: str, kind: type[Line]) -> list[Line]:
     """Read what `to_csv` wrote."""
-    kinds = {
-        "split": int,
-        "caveats": int,
-        "seconds": float,
-        "validation": float,
-        **dict.fromkeys(SCORES, float),
-    }
+    types = get_type_hints(kind)
+    numbers = {name: of for name, of in types.items() if of in (int, float)}
     return [
-        Result(**{name: kinds.get(name, str)(value) for name, value in line.items()})
+        kind(**{name: numbers.get(name, str)(value) for name, value in line.items()})
         for line in csv.DictReader(io.StringIO(text))
     ]
 
 
-def write_csv(path: Path, found: Iterable[Result]) -> None:
+def write_csv(path: Path, found: Iterable[Line], kind: type[Line]) -> None:
     """Write results whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, to_csv(found).encode(), replace=True)
+    write_whole(path, to_csv(found, kind).encode(), replace=True)
