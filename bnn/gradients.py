@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bnn.backpropagation import HALF_LOG_2PI, NO_MASKS, Backpropagation, recognised
-from bnn.networks import Functional
+from bnn.backpropagation import HALF_LOG_2PI, NO_MASKS, Backpropagation, perceptron, recognised
+from bnn.networks import Functional, Partial
 from bnn.priors import normal_moments
 from bnn.problem import Problem
 from bnn.seeds import Streams
@@ -55,9 +55,9 @@ def exact(problem: Problem) -> Problem:
     different sides of its kink, and differ by what that unit adds.
     """
     network = problem.network
-    return replace(
-        problem, network=network.double() if isinstance(network, Functional) else network
-    )
+    if isinstance(network, Functional | Partial):
+        return replace(problem, network=network.double())
+    return problem
 
 
 def of_likelihood(problem: Problem, rows: int, weights: Tensor) -> Gradient | None:
@@ -81,7 +81,7 @@ def of_joint(
         masks: draws factors on inputs and hidden units, anew for every batch.
     """
     prior = normal_moments(problem.prior_distribution())
-    if prior is None or not recognised(problem):
+    if prior is None or not recognised(problem) or (masks and not perceptron(problem.network)):
         return None
     networks, (mean, scale) = Backpropagation(problem, rows, weights), prior
     decay = 1 / (problem.points * scale.square())

@@ -28,7 +28,7 @@ from bnn.methods import MAP, MLE, MCDropout, MeanField, Method, evidence
 from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.methods.maximum_posterior import negative_log_joint
 from bnn.methods.mean_field import FactorisedNormal
-from bnn.networks import MLP
+from bnn.networks import MLP, Partial
 from bnn.priors import Laplace
 from bnn.priors import Normal as NormalPrior
 from bnn.problem import Problem
@@ -256,6 +256,48 @@ class Gained(MLP):
     def __init__(self, *shape: object) -> None:
         super().__init__(*shape)
         self.gain = nn.Parameter(torch.ones(()))
+
+
+def last_layer_of(problem: Problem) -> Problem:
+    fixed = 0.5 * normal(REPLICAS, problem.network.layout.size, seed=5)
+    chosen = frozenset(list(problem.network.layout.shapes)[-2:])
+    return replace(problem, network=Partial(problem.network, fixed.to(problem.like), chosen))
+
+
+@pytest.mark.parametrize("hidden", [[5], [20, 7]])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("case", LIKELIHOODS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 5e-6)])
+def test_a_last_layer_reads_hidden_units_that_stay(
+    dtype: torch.dtype, tolerance: float, case: str, activation: str, hidden: list[int]
+) -> None:
+    problem = last_layer_of(posed(case, hidden, activation, dtype))
+    assert recognised(problem)
+    weights = normal(REPLICAS, 2, problem.layout.size).to(dtype)
+    networks = Backpropagation(problem, 10, weights)
+    x, y = (part[:, :10] for part in problem.batch(problem.train))
+    networks.see(x, y)
+    expected = autograd(lambda w: problem.loss(w, x, y), weights)
+    assert close(networks(), expected, tolerance)
+
+
+def test_other_parts_of_a_network_and_masked_ones_are_left_to_autograd() -> None:
+    problem = posed("categorical", [5, 4])
+    part, start = last_layer_of(problem), normal(REPLICAS, 10)
+    masks = {"hidden.0": torch.ones(REPLICAS, 1, 10, 5).double()}
+    assert gradients.of_joint(part, 10, start) is not None
+    assert gradients.of_joint(part, 10, start, lambda noise, rows: masks) is None
+    for chosen in ({"layers.2.weight"}, {"layers.0.weight", "layers.0.bias"}):
+        other = replace(part, network=replace(part.network, chosen=frozenset(chosen)))
+        assert not recognised(other)
+
+
+def test_a_fit_of_the_last_layer_goes_where_autograd_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, method = last_layer_of(posed("learned noise", [5])), quick(MeanField(), epochs=10)
+    found = method.fit(problem, range(REPLICAS)).fit
+    monkeypatch.setattr(gradients, "recognised", lambda problem: False)
+    expected = method.fit(problem, range(REPLICAS)).fit
+    assert apart(found.parameters, expected.parameters) < 1e-10
 
 
 @pytest.mark.parametrize(("kind", "known"), [(Zeros, True), (Doubled, False), (Gained, False)])

@@ -12,7 +12,7 @@ from bnn.backpropagation.activations import ACTIVATIONS
 from bnn.backpropagation.heads import HEADS, kind
 from bnn.data.batches import Batches
 from bnn.likelihoods import Normal
-from bnn.networks import MLP, Functional, Network
+from bnn.networks import MLP, Functional, Network, Partial
 from bnn.problem import Problem
 
 # A product with fewer columns runs at half the speed: the first layer's gradient of a regression
@@ -26,7 +26,7 @@ class Forward:
     """Outputs of many perceptrons, computed in buffers that are made once.
 
     Arguments:
-        network: one that `perceptron` accepts.
+        network: one that `perceptron` or `last_layer` accepts.
         rows: of a batch.
         weights: flat, `[replicas, draws, parameters]`, contiguous, or without the axis of draws;
             they are read here whenever outputs are asked for.
@@ -35,6 +35,7 @@ class Forward:
     def __init__(self, network: Network, rows: int, weights: Tensor) -> None:
         mlp, replicas = network.network, len(weights)
         assert isinstance(mlp, MLP)
+        self._network = network
         self.weights, self.draws = weights, 1 if weights.ndim == 2 else weights.shape[1]
         shapes = list(network.layout.shapes.values())[::2]  # of the matrices, [out, in]
         self._inputs, self._rows = shapes[0][1], rows
@@ -52,7 +53,7 @@ class Forward:
         """Take in standardised inputs `[replicas, points, *features]`, batch after batch."""
         if x.shape[1] != self._x.shape[1] or x.shape[1] > self._rows:
             self._make_room(x.shape[1])
-        self._x[..., : self._inputs].copy_(x.flatten(2))
+        self._x[..., : self._inputs].copy_(_read(self._network, x.flatten(2)))
 
     def _make_room(self, points: int) -> None:
         replicas, _, columns = self._x.shape
@@ -218,6 +219,17 @@ class _Places(NamedTuple):
         return _Places(weights, [w.mT for w in weights], biases, flat[:, layout.size :])
 
 
+def _read(network: Network, units: Tensor) -> Tensor:
+    """Return what the first layer of weights reads of inputs, `[replicas, points, units]`."""
+    if isinstance(network, Partial):
+        assert isinstance(network.network, MLP)
+        activation = ACTIVATIONS[network.network.activation]
+        constants = list(network.whole.layout.views(network.fixed).values())[:-2]
+        for weight, bias in zip(constants[::2], constants[1::2], strict=True):
+            units = activation.apply(torch.baddbmm(bias[:, None], units, weight.mT))
+    return units
+
+
 def perceptron(network: Network) -> bool:
     """Is the network a perceptron that computes as ours do, with an activation known here?"""
     mlp = network.network
@@ -230,7 +242,14 @@ def perceptron(network: Network) -> bool:
     )
 
 
+def last_layer(network: Network) -> bool:
+    """Is the network the last layer of a perceptron, on hidden units that stay as they are?"""
+    if type(network) is not Partial or not perceptron(network.whole):
+        return False
+    return list(network.layout.shapes) == list(network.whole.layout.shapes)[-2:]
+
+
 def recognised(problem: Problem) -> bool:
-    """Is the network a perceptron, under a likelihood known here?"""
+    """Is the network a perceptron, or the last layer of one, under a likelihood known here?"""
     known = type(problem.likelihood) in (*HEADS, Normal) and kind(problem.likelihood) in HEADS
-    return known and perceptron(problem.network)
+    return known and (perceptron(problem.network) or last_layer(problem.network))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from torch import Size, Tensor, nn
 
 from bnn.layout import Layout
+from bnn.networks.functional import Functional
 from bnn.networks.network import Network
 
 
@@ -79,3 +80,9 @@ class Partial:
     def take(self, replicas: Sequence[int]) -> Partial:
         """Return the network of some of the replicas."""
         return replace(self, whole=self.whole.take(replicas), fixed=self.fixed[replicas])
+
+    def double(self) -> Partial:
+        """Return the same network in float64."""
+        whole = self.whole
+        whole = whole.double() if isinstance(whole, Functional | Partial) else whole
+        return replace(self, whole=whole, fixed=self.fixed.double())
