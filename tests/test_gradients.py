@@ -258,6 +258,14 @@ class Gained(MLP):
         self.gain = nn.Parameter(torch.ones(()))
 
 
+class Sine(MLP):
+    """A perceptron with an activation that is not the one it names."""
+
+    def __init__(self, *shape: object) -> None:
+        super().__init__(*shape)
+        self._activate = torch.sin
+
+
 def last_layer_of(problem: Problem) -> Problem:
     fixed = 0.5 * normal(REPLICAS, problem.network.layout.size, seed=5)
     chosen = frozenset(list(problem.network.layout.shapes)[-2:])
@@ -300,7 +308,9 @@ def test_a_fit_of_the_last_layer_goes_where_autograd_goes(monkeypatch: pytest.Mo
     assert apart(found.parameters, expected.parameters) < 1e-10
 
 
-@pytest.mark.parametrize(("kind", "known"), [(Zeros, True), (Doubled, False), (Gained, False)])
+@pytest.mark.parametrize(
+    ("kind", "known"), [(Zeros, True), (Doubled, False), (Gained, False), (Sine, False)]
+)
 def test_a_perceptron_is_known_by_how_it_computes(kind: type[MLP], known: bool) -> None:
     problem = Problem.of(two_classes(ROWS), kind(3, [5], 1).double(), likelihood=Bernoulli())
     assert recognised(problem) is known

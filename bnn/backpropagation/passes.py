@@ -13,6 +13,7 @@ from bnn.backpropagation.heads import HEADS, kind
 from bnn.data.batches import Batches
 from bnn.likelihoods import Normal
 from bnn.networks import MLP, Functional, Network, Partial
+from bnn.networks.mlp import ACTIVATIONS as NAMED
 from bnn.problem import Problem
 
 # A product with fewer columns runs at half the speed: the first layer's gradient of a regression
@@ -239,6 +240,7 @@ def perceptron(network: Network) -> bool:
         and type(mlp).batched is MLP.batched
         and len(network.layout.shapes) == 2 * len(mlp.layers)  # no parameters of its own
         and mlp.activation in ACTIVATIONS
+        and mlp._activate is NAMED[mlp.activation]  # not another one under that name
     )
 
 
