@@ -60,7 +60,7 @@ class ConcreteDropout:
     name: ClassVar[str] = "concrete_dropout"
     label: ClassVar[str] = "Concrete dropout"
     reference: ClassVar[str] = "Gal, Hron, Kendall 2017, https://arxiv.org/abs/1705.07832"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     accuracy: ClassVar[Accuracy] = Accuracy(
         "approximate", 0.1, 0.2, gradient="other", spread=(0.2, 0.4)
     )
