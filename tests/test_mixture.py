@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from bnn.errors import InputError
 from bnn.evaluation import evaluate
 from bnn.methods import (
     HMC,
+    MAP,
     MLE,
     SWAG,
     DeepEnsemble,
@@ -24,6 +26,7 @@ from bnn.methods import (
     Mixture,
     MultiSWAG,
     TemperatureScaled,
+    Under,
     Validated,
 )
 from bnn.methods.mixture import Mixed
@@ -31,6 +34,7 @@ from bnn.methods.validated import joined
 from bnn.networks import MLP
 from bnn.optimise import Training
 from bnn.posterior import Posterior, predict
+from bnn.priors import Normal
 from bnn.problem import Problem
 from bnn.seeds import Streams, derived
 
@@ -172,6 +176,43 @@ def test_candidates_have_equally_many_members() -> None:
     for outer in (lambda method: method, TemperatureScaled):
         with pytest.raises(InputError, match="2, 3 members"):
             Validated(tuple(outer(Mixture(MLE(BRIEF), size)) for size in (2, 3)))
+
+
+@pytest.mark.parametrize("outer", [Mixture, TemperatureScaled, lambda m: Mixture(Mixture(m))])
+def test_candidates_are_made_of_one_method(outer: Callable[[Method], Method]) -> None:
+    with pytest.raises(InputError, match=r"one method.* of MAP, .* of MLE, and share"):
+        Validated((outer(MLE(BRIEF)), outer(MAP(BRIEF))))
+    members = (DeepEnsemble(3, MLE(BRIEF)), DeepEnsemble(3, MAP(BRIEF)))
+    with pytest.raises(InputError, match="DeepEnsemble of MAP, DeepEnsemble of MLE"):
+        Validated(members)
+    Validated((outer(MLE(BRIEF)), outer(Under(MLE(BRIEF), Normal(2.0), "wide", "prior 2"))))
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("share", [0.3, None])
+def test_what_a_choice_took_is_counted_once(share: float | None, members: int) -> None:
+    took: list[float] = []
+
+    class Timed(Laplace):
+        def fit(self, problem: Problem, *given: object) -> Posterior:
+            found = super().fit(problem, *given)
+            took.append(found.fit.seconds + found.problem.network.seconds)
+            return found
+
+    data = real_targets(60, replicas=2, held_out=20)
+    problem = Problem.of(data, MLP(3, [4], 1, "tanh").double())
+    last = Timed("last_layer", training=BRIEF)
+    each = [Under(last, Normal(scale), str(scale), "") for scale in (0.1, 2.0)]
+    found = Validated(tuple(Mixture(one, 2) if members == 2 else one for one in each), share)
+    whole = found.fit(problem, SEEDS)
+    assert whole.fit.seconds + whole.problem.network.seconds == pytest.approx(sum(took))
+
+
+def test_seconds_are_numbers_where_replicas_chose_differently() -> None:
+    problem, last = numbers(), replace(LAPLACE, last_layer=True)
+    parts = [Under(last, Normal(1.0 + r), "", "").fit(problem.take([r]), [r]) for r in (0, 1)]
+    whole = joined(parts, [0, 1], (0, 1), problem)
+    assert whole.problem.network.seconds == sum(part.problem.network.seconds for part in parts)
 
 
 def test_a_lost_member_loses_its_replica_and_no_other() -> None:

@@ -48,7 +48,7 @@ class Validated:
     draws: int = 100  # networks averaged in a choice, where there is a number to choose
 
     def __post_init__(self) -> None:
-        kinds = {type(_bare(candidate)).__name__ for candidate in self.candidates}
+        kinds = {_kind(candidate) for candidate in self.candidates}
         if len(kinds) != 1 or (self.share is not None and not 0 < self.share < 1):
             raise InputError(
                 "candidates of one method, and a share between 0 and 1, or None",
@@ -116,12 +116,23 @@ class Validated:
         ]
         whole = joined(parts, [order.index(r) for r in range(len(seeds))], seeds, problem)
         spent = sum(one.fit.seconds + one.problem.network.seconds for one in tried)
-        spent += 0.0 if self.share is None else whole.fit.seconds
+        # What the network's constants took is counted with the cost where that is stated.
+        spent += -whole.problem.network.seconds if self.share is None else whole.fit.seconds
         return replace(whole, fit=replace(whole.fit, seconds=spent, diagnostics=tuple(diagnostics)))
 
 
 def _bare(method: Method) -> Method:
     return method.method if isinstance(method, Under) else method
+
+
+def _kind(method: Method) -> str:
+    """Return what a method is and what it is made of, whatever the prior: 'Mixture of Laplace'."""
+    names = list[str]()
+    inner: Any = method
+    while inner is not None:
+        names += [] if isinstance(inner, Under) else [type(inner).__name__]
+        inner = getattr(inner, "method", getattr(inner, "member", None))
+    return " of ".join(names)
 
 
 def _members(method: Method) -> int:
@@ -212,7 +223,7 @@ def joined(
 def _joined(parts: Sequence[Any], like: Sequence[Tensor], order: Sequence[int]) -> Any:
     """Return a value for all replicas from those for some: tensors have one row per replica.
 
-    Numbers that differ become a tensor `[replicas]`, like one for each part.
+    Numbers that differ become a tensor `[replicas]`, like one for each part; seconds are added.
     """
     first = parts[0]
     if isinstance(first, Tensor) and first.dtype == torch.long:  # places, shared by all replicas
@@ -222,11 +233,9 @@ def _joined(parts: Sequence[Any], like: Sequence[Tensor], order: Sequence[int]) 
     if type(first) is tuple and all(len(part) == len(first) for part in parts):
         return tuple(_joined(some, like, order) for some in zip(*parts, strict=True))
     if is_dataclass(first) and not isinstance(first, type):
-        names = [field.name for field in fields(first)]
-        return replace(
-            first,
-            **{n: _joined([getattr(part, n) for part in parts], like, order) for n in names},
-        )
+        own = {f.name: [getattr(part, f.name) for part in parts] for f in fields(first)}
+        took = {"seconds": sum(own.pop("seconds"))} if "seconds" in own else {}
+        return replace(first, **{n: _joined(some, like, order) for n, some in own.items()}, **took)
     if isinstance(first, Mapping) and all(part.keys() == first.keys() for part in parts):
         return {n: _joined([part[n] for part in parts], like, order) for n in first}
     if all(part is first or part == first for part in parts):
