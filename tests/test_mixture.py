@@ -36,7 +36,7 @@ from bnn.optimise import Training
 from bnn.posterior import Posterior, predict
 from bnn.priors import Normal
 from bnn.problem import Problem
-from bnn.seeds import Streams, derived
+from bnn.seeds import derived
 
 BRIEF = Training(epochs=6, batch_size=20)
 SEEDS = [3, 9]
@@ -120,16 +120,25 @@ def test_mixtures_of_points_and_of_swag_are_the_methods_of_that_name() -> None:
 
 
 @pytest.mark.parametrize("method", [MCDropout(0.2, training=BRIEF), LAPLACE, MLE(BRIEF)])
-def test_the_family_draws_from_all_members(method: Method) -> None:
-    family = Mixture(method, 3).fit(classes(), SEEDS).family
-    weights, masks = family.draw(Streams(SEEDS, "a test", torch.device("cpu"), torch.float64), 7)
-    assert weights.shape[:2] == (2, family.atoms or 7)
-    assert all(mask.shape[:2] == (2, 7) for mask in masks.values())
-    assert bool(masks) == isinstance(method, MCDropout)
-    one = family.take([1])
-    alone, _ = one.draw(Streams(SEEDS[1:], "a test", torch.device("cpu"), torch.float64), 7)
-    assert torch.equal(alone[0], weights[1])
-    assert len(weights[0].unique(dim=0)) == (7 if method is LAPLACE else 3)
+def test_the_first_networks_do_not_depend_on_how_many_follow(method: Method) -> None:
+    posterior = Mixture(method, 3).fit(classes(), SEEDS)
+    many, few = posterior.outputs(x(), 7)[0], posterior.outputs(x(), 4)[0]
+    point = isinstance(method, MLE)
+    assert (posterior.draws(7), posterior.draws(4)) == ((3, 3) if point else (7, 4))
+    assert (many.shape[1], few.shape[1]) == ((3, 3) if point else (7, 4))
+    assert apart(many[:, : few.shape[1]], few) < 1e-12
+    weights = posterior.weights(7)["layers.0.weight"]
+    assert len(weights[0].unique(dim=0)) == (7 if method is LAPLACE else 3)  # of all members
+    assert torch.equal(posterior.take([1]).weights(7)["layers.0.weight"][0], weights[1])
+
+
+def test_members_of_members_are_refused_because_some_would_be_the_same() -> None:
+    ensemble = DeepEnsemble(2, MLE(BRIEF))
+    choice = Validated((ensemble, DeepEnsemble(2)))
+    for inner in (ensemble, Mixture(MLE(BRIEF), 2), TemperatureScaled(ensemble), choice):
+        with pytest.raises(InputError, match="with 2 members"):
+            Mixture(inner, 3)
+    Mixture(DeepEnsemble(1, MLE(BRIEF)), 3)
 
 
 def test_a_mixture_is_evaluated_and_chosen_by_validation() -> None:
@@ -178,7 +187,7 @@ def test_candidates_have_equally_many_members() -> None:
             Validated(tuple(outer(Mixture(MLE(BRIEF), size)) for size in (2, 3)))
 
 
-@pytest.mark.parametrize("outer", [Mixture, TemperatureScaled, lambda m: Mixture(Mixture(m))])
+@pytest.mark.parametrize("outer", [Mixture, TemperatureScaled])
 def test_candidates_are_made_of_one_method(outer: Callable[[Method], Method]) -> None:
     with pytest.raises(InputError, match=r"one method.* of MAP, .* of MLE, and share"):
         Validated((outer(MLE(BRIEF)), outer(MAP(BRIEF))))

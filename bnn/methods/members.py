@@ -17,6 +17,12 @@ def check_members(members: object) -> None:
         raise InputError("a whole number, at least one member", repr(members), "5 is usual.")
 
 
+def members_of(method: object) -> int:
+    """Return how many members a method has: its own, times those of what it wraps or chooses."""
+    inner = getattr(method, "method", None) or next(iter(getattr(method, "candidates", ())), None)
+    return getattr(method, "members", 1) * (1 if inner is None else members_of(inner))
+
+
 def spread(problem: Problem, seeds: Sequence[int], members: int) -> tuple[Problem, list[int]]:
     """Return the problem with a replica for every member of every seed, and their seeds.
 

@@ -15,15 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from bnn.errors import InputError
-from bnn.methods.members import check_members, gathered, spread
+from bnn.methods.members import check_members, gathered, members_of, spread
 from bnn.optimise import Progress, silent
-from bnn.posterior import Chains, Family, Masks, Posterior
+from bnn.posterior import Chains, Posterior
 from bnn.problem import Problem
-from bnn.seeds import Streams, as_seeds
+from bnn.seeds import as_seeds
 
 if TYPE_CHECKING:
     from bnn.methods import Method
@@ -34,7 +33,8 @@ class Mixture:
     """An equal mixture of fits of one method; draws are divided among them.
 
     Raises:
-        InputError: on a number of members that is none; in `fit`, on Markov chains.
+        InputError: on a number of members that is none, and on a method that has members itself;
+            in `fit`, on Markov chains.
     """
 
     method: Method
@@ -42,6 +42,12 @@ class Mixture:
 
     def __post_init__(self) -> None:
         check_members(self.members)
+        if (many := members_of(self.method)) > 1:  # some would be the same fit: seeds follow alike
+            raise InputError(
+                "a method of one fit per replica",
+                f"{self.method.label}, with {many} members",
+                "Ask that method itself for more members.",
+            )
 
     @property
     def name(self) -> str:
@@ -81,6 +87,7 @@ class Mixed(Posterior):
     outputs are scaled by.
 
     Arguments:
+        family: that of `each`, of which the members draw.
         each: the posterior of all members as replicas, those of a seed next to each other.
     """
 
@@ -90,6 +97,10 @@ class Mixed(Posterior):
     def members(self) -> int:
         """How many members a replica has."""
         return len(self.each.seeds) // len(self.seeds)
+
+    def draws(self, wanted: int) -> int:
+        """Return how many networks a prediction averages: where they are a set, all members'."""
+        return wanted if self.family.atoms is None else self.members * self.family.atoms
 
     def weights(self, draws: int = 100) -> dict[str, Tensor]:
         """Return named weights, `[replicas, draws, *shape]`, of the first networks drawn.
@@ -116,51 +127,13 @@ class Mixed(Posterior):
         plain, each = super().take(replicas), self.each.take(rows_of(replicas, self.members))
         return Mixed(
             plain.problem,
-            plain.family,
+            each.family,
             plain.seeds,
             plain.fit,
             plain.scaling,
             self.caveats,
             each=each,
         )
-
-
-@dataclass(frozen=True)
-class Members:
-    """An equal mixture of families; draw i is of member i mod M.
-
-    Arguments:
-        each: the families of all members as replicas.
-        replicas: how many mixtures there are.
-        size: M, members of each.
-    """
-
-    each: Family
-    replicas: int
-    size: int
-
-    @property
-    def atoms(self) -> int | None:
-        """How many networks there are, of all members together."""
-        return None if self.each.atoms is None else self.size * self.each.atoms
-
-    def draw(self, streams: Streams, draws: int) -> tuple[Tensor, Masks]:
-        """Draw networks, as many of each member."""
-        number = math.ceil(draws / self.size)
-        rows = [range(m, self.replicas * self.size, self.size) for m in range(self.size)]
-        found = [self.each.take(some).draw(streams, number) for some in rows]
-        draws = draws if self.atoms is None else self.atoms
-
-        def joined(parts: Sequence[Tensor]) -> Tensor:
-            return torch.stack(list(parts), dim=2).flatten(1, 2)[:, :draws]
-
-        masks = {site: joined([units[site] for _, units in found]) for site in found[0][1]}
-        return joined([weights for weights, _ in found]), masks
-
-    def take(self, replicas: Sequence[int]) -> Members:
-        """Return the mixture of some of the replicas."""
-        rows = rows_of(replicas, self.size)
-        return Members(self.each.take(rows), len(replicas), self.size)
 
 
 def mixed(problem: Problem, seeds: Sequence[int], each: Posterior) -> Mixed:
@@ -186,8 +159,7 @@ def mixed(problem: Problem, seeds: Sequence[int], each: Posterior) -> Mixed:
         seconds=each.fit.seconds + each.problem.network.seconds,
         diagnostics=_told(each.fit.diagnostics, size),
     )
-    family = Members(each.family, len(seeds), size)
-    return Mixed(problem, family, tuple(seeds), fit, caveats=each.caveats, each=each)
+    return Mixed(problem, each.family, tuple(seeds), fit, caveats=each.caveats, each=each)
 
 
 def _told(each: Sequence[Mapping[str, float]], size: int) -> tuple[Mapping[str, float], ...]:

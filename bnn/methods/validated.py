@@ -21,7 +21,7 @@ from bnn import forecast
 from bnn.data import Rows
 from bnn.errors import InputError
 from bnn.forecast import Forecast
-from bnn.methods.members import spread
+from bnn.methods.members import members_of, spread
 from bnn.methods.mixture import Mixed, mixed, rows_of
 from bnn.methods.under import Under
 from bnn.optimise import Fit, Progress, silent
@@ -55,7 +55,7 @@ class Validated:
                 f"{', '.join(sorted(kinds)) or 'none'}, and share={self.share}",
                 "Compare different methods as such; 0.2 is the custom.",
             )
-        sizes = dict.fromkeys(str(_members(candidate)) for candidate in self.candidates)
+        sizes = dict.fromkeys(str(members_of(candidate)) for candidate in self.candidates)
         if len(sizes) != 1:  # replicas that chose differently make one posterior
             raise InputError(
                 "candidates of equally many members",
@@ -133,11 +133,6 @@ def _kind(method: Method) -> str:
         names += [] if isinstance(inner, Under) else [type(inner).__name__]
         inner = getattr(inner, "method", getattr(inner, "member", None))
     return " of ".join(names)
-
-
-def _members(method: Method) -> int:
-    inner: Method | None = getattr(method, "method", None)
-    return getattr(method, "members", 1) * (1 if inner is None else _members(inner))
 
 
 def _within(progress: Progress, step: int, steps: int) -> Progress:
