@@ -89,7 +89,7 @@ def section(
         if name not in on:
             return NOTHING
         printed = remembered.get(on[name][0].method, {}).get(name) if score == "nll" else None
-        notes = [] if printed is None else [f"published {printed:g}, from memory"]
+        notes = [] if printed is None else [f"published {_printed(printed)}, from memory"]
         return _cell(on[name], score, notes, most)
 
     shown = [
@@ -117,6 +117,11 @@ def _cell(found: Sequence[Outcome], score: str, notes: Sequence[str], most: int)
     notes = [*notes, *([] if math.isnan(part) else [f"{words} {number(part, 2)}"])]
     notes += [f"{count(ours.splits, 'split')} finished"] if ours.splits < most else []
     return numeric(with_error(ours.mean, ours.error), ours.mean, *notes)
+
+
+def _printed(figure: float) -> str:
+    """Return a figure as it is printed, with two decimals or three."""
+    return f"{figure:.3f}".removesuffix("0")
 
 
 READING = (
