@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bnn import backpropagation, gradients
 from bnn.backpropagation import Backpropagation, Forward, recognised
+from bnn.data import Rows
 from bnn.likelihoods import (
     Bernoulli,
     Categorical,
@@ -29,6 +30,7 @@ from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.methods.maximum_posterior import negative_log_joint
 from bnn.methods.mean_field import FactorisedNormal
 from bnn.networks import MLP, Partial
+from bnn.optimise import active
 from bnn.priors import Laplace
 from bnn.priors import Normal as NormalPrior
 from bnn.problem import Problem
@@ -306,6 +308,27 @@ def test_a_fit_of_the_last_layer_goes_where_autograd_goes(monkeypatch: pytest.Mo
     monkeypatch.setattr(gradients, "recognised", lambda problem: False)
     expected = method.fit(problem, range(REPLICAS)).fit
     assert apart(found.parameters, expected.parameters) < 1e-10
+
+
+@pytest.mark.parametrize(("last_layer", "numbers"), [(False, 269), (True, 449)])
+def test_rows_or_hidden_units_too_many_to_be_kept_are_taken_batch_by_batch(
+    last_layer: bool, numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = posed("learned noise", [5])  # 30 rows of 3 replicas: 270 features, 450 hidden units
+    problem = last_layer_of(problem) if last_layer else problem
+    method, batches, whole = quick(MAP(), epochs=4, batch_size=10), list[int](), Problem.batch
+
+    def batch(self: Problem, rows: Rows) -> tuple[Tensor, Tensor]:
+        batches.append(rows.points)
+        return whole(self, rows)
+
+    monkeypatch.setattr(Problem, "batch", batch)
+    kept = method.fit(problem, range(REPLICAS)).fit
+    assert batches.count(30) == 1
+    monkeypatch.setattr(active, "KEPT", numbers)
+    found = method.fit(problem, range(REPLICAS)).fit
+    assert batches.count(30) == 1  # not again
+    assert apart(found.parameters, kept.parameters) < 1e-12
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bnn.gradients import Gradient, WriteOut
+from bnn.networks import Partial
 from bnn.optimise.loss import Loss, by_autograd
 from bnn.optimise.update import Update
 from bnn.problem import Problem
@@ -130,8 +131,11 @@ class Active:
     @cached_property
     def _kept(self) -> bool:
         """Are all rows standardised once? Else each batch is, which takes six times as long."""
-        train = self.problem.train
-        numbers = train.index.numel() * train.table[0].numel()
+        train, network = self.problem.train, self.problem.network
+        widths = [train.table[0].numel()]
+        if self.write_out and isinstance(network, Partial):  # its hidden units may be kept instead
+            widths += [units.numel() for units in network.mask_shapes.values()]
+        numbers = train.index.numel() * max(widths)
         return numbers <= KEPT or self.size == self.problem.points
 
     def held_out_loss(self, validate: Loss) -> Tensor | None:
