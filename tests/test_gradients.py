@@ -96,6 +96,22 @@ def test_losses_and_gradients_are_autograds(
         assert close(networks(units), expected, tolerance)
 
 
+@pytest.mark.parametrize("noise", [InputNoise(), InputNoise(floor=0.0), SoftplusNoise()])
+@pytest.mark.parametrize("level", [-8.0, 0.0, 50.0, 80.0])  # e^160 is no number of float32
+def test_noise_by_input_is_autograds_on_rows_far_from_others(
+    noise: InputNoise | SoftplusNoise, level: float
+) -> None:
+    data = real_targets(ROWS, dtype=torch.float32)
+    problem = Problem.of(data, MLP(3, [], 2), likelihood=Normal(noise))
+    x, y = problem.batch(problem.train)
+    weights = torch.zeros(1, problem.layout.size)
+    weights[:, -1] = level
+    networks = Backpropagation(problem, ROWS, weights)
+    networks.see(x, y)
+    expected = autograd(lambda w: problem.loss(w[:, None], x, y)[:, 0], weights)
+    assert close(networks(), expected, 5e-6)
+
+
 @pytest.mark.parametrize("hidden", [[], [5]])
 def test_masked_inputs_are_autograds_where_there_is_one_draw(hidden: list[int]) -> None:
     problem = posed("learned noise", hidden)

@@ -97,20 +97,24 @@ class _NoiseByInput:
         self, outputs: Tensor, y: Tensor, own: Tensor, slope: Tensor, own_slope: Tensor
     ) -> Tensor:
         error = outputs[:, :1].sub_(_repeated(y, self._draws).unsqueeze(1))
-        variance, rise = _variance(self._noise, outputs[:, 1:])
-        by_mean = torch.div(error, variance, out=slope[:, :1])
+        log_variance, rise, precision = _variance(self._noise, outputs[:, 1:])
+        by_mean = torch.mul(error, precision, out=slope[:, :1])
         square = error * by_mean  # (y - m)^2 / v
-        torch.mul(1 - square, rise.div_(variance).mul_(0.5), out=slope[:, 1:])
+        torch.mul(1 - square, rise.mul_(0.5), out=slope[:, 1:])
         slope.div_(self._rows)
-        return square.add_(variance.log_()).flatten(1).mean(1).mul_(0.5).add_(HALF_LOG_2PI)
+        return square.add_(log_variance).flatten(1).mean(1).mul_(0.5).add_(HALF_LOG_2PI)
 
 
-def _variance(noise: InputNoise | SoftplusNoise, free: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the variance, and its derivative by what it depends on."""
+def _variance(noise: InputNoise | SoftplusNoise, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log v, its derivative by what it depends on, and 1 / v."""
     if isinstance(noise, SoftplusNoise):
-        return softplus(free).add_(noise.floor), free.sigmoid()
-    square = free.mul(2).exp_()
-    return square + noise.floor**2, square.mul_(2)
+        variance = softplus(free).add_(noise.floor)
+        precision = variance.reciprocal()
+        return variance.log_(), free.sigmoid().mul_(precision), precision
+    # Not by way of v, which on a row far from all others is more than float32 can hold.
+    twice = free.mul(2)
+    log = torch.logaddexp(twice, twice.new_tensor(noise.floor**2).log())
+    return log, twice.sub_(log).exp_().mul_(2), log.neg().exp_()
 
 
 class _Classes:
