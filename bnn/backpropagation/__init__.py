@@ -5,8 +5,10 @@
 
 Autograd finds the same numbers, but on a small network it takes longer to keep its books than to
 compute. Here every product is one call for all replicas and draws, its result goes where it belongs
-(a buffer, or the layer's place in the flat gradient), and nothing is allocated. Whoever uses it
-compares it with autograd first; what it does not recognise is left to autograd.
+(a buffer, or the layer's place in the flat gradient), and the passes allocate nothing but what masks
+need: these multiply h_l, of the inputs too where a replica has one draw. Of a perceptron whose last
+layer alone is trained, what that layer reads is computed once. Whoever uses it compares it with
+autograd first; what it does not recognise is left to autograd.
 
 Rows are the last axis of all activations, `[networks, units, rows]`, networks = replicas x draws:
 a processor's vectors then run along the rows, also in a softmax over few classes.

@@ -4,8 +4,9 @@
     p(v | c*, D)  ~  p(v) p(D | v, c*)              inferred: the chosen weights v alone
 
 A method with the field `last_layer` begins its fit with `problem = partial(problem, seeds,
-self.last_layer, progress)`, and is otherwise the same. What the point estimate took is kept in
-`problem.network.seconds`, and counted with the cost of the fit.
+self.last_layer, progress)`, and is otherwise the same; one that has found the mode itself goes on
+from it, by `conditional`. What the point estimate took is kept in `problem.network.seconds`, and
+counted with the cost of the fit.
 """
 
 from __future__ import annotations
