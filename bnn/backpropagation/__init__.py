@@ -5,10 +5,10 @@
 
 Autograd finds the same numbers, but on a small network it takes longer to keep its books than to
 compute. Here every product is one call for all replicas and draws, its result goes where it belongs
-(a buffer, or the layer's place in the flat gradient), and the passes allocate nothing but what masks
-need: these multiply h_l, of the inputs too where a replica has one draw. Of a perceptron whose last
-layer alone is trained, what that layer reads is computed once. Whoever uses it compares it with
-autograd first; what it does not recognise is left to autograd.
+(a buffer, or the layer's place in the flat gradient), and nothing is allocated but for masks. These
+multiply the units h_l, those of the inputs only where there is one draw. What a last layer reads
+that is trained alone is computed once. Whoever uses this compares it with autograd first; what it
+does not recognise is left to autograd.
 
 Rows are the last axis of all activations, `[networks, units, rows]`, networks = replicas x draws:
 a processor's vectors then run along the rows, also in a softmax over few classes.
@@ -16,13 +16,8 @@ a processor's vectors then run along the rows, also in a softmax over few classe
 
 from bnn.backpropagation.activations import ACTIVATIONS
 from bnn.backpropagation.heads import HALF_LOG_2PI
-from bnn.backpropagation.passes import (
-    NO_MASKS,
-    Backpropagation,
-    Forward,
-    perceptron,
-    recognised,
-)
+from bnn.backpropagation.passes import NO_MASKS, Backpropagation, Forward
+from bnn.backpropagation.recognition import perceptron, recognised
 
 __all__ = [
     "ACTIVATIONS",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bnn.backpropagation.activations import ACTIVATIONS
 from bnn.backpropagation.heads import HEADS, kind
+from bnn.backpropagation.places import First, Places
+from bnn.backpropagation.recognition import read
 from bnn.data.batches import Batches
-from bnn.likelihoods import Normal
-from bnn.networks import MLP, Functional, Network, Partial
-from bnn.networks.mlp import ACTIVATIONS as NAMED
+from bnn.networks import MLP, Network
 from bnn.problem import Problem
 
 # A product with fewer columns runs at half the speed: the first layer's gradient of a regression
@@ -40,10 +39,10 @@ class Forward:
         self.weights, self.draws = weights, 1 if weights.ndim == 2 else weights.shape[1]
         shapes = list(network.layout.shapes.values())[::2]  # of the matrices, [out, in]
         self._inputs, self._rows = shapes[0][1], rows
-        self._activation, self._at = ACTIVATIONS[mlp.activation], _Places.of(weights, network)
+        self._activation, self._at = ACTIVATIONS[mlp.activation], Places.of(weights, network)
         self._x = weights.new_zeros(replicas, 0, max(self._inputs + 1, LEAST_COLUMNS))
         first = weights.new_zeros(replicas, self.draws * shapes[0][0], self._x.shape[-1])
-        self._first = _First.of(first, self.draws, self._inputs)
+        self._first = First.of(first, self.draws, self._inputs)
         units = [weights.new_empty(replicas * self.draws, width, rows) for width, _ in shapes]
         self._units, self._transposed = units, [hidden.mT for hidden in units[:-1]]
         self._first_units = units[0].view(replicas, -1, rows)
@@ -54,7 +53,7 @@ class Forward:
         """Take in standardised inputs `[replicas, points, *features]`, batch after batch."""
         if x.shape[1] != self._x.shape[1] or x.shape[1] > self._rows:
             self._make_room(x.shape[1])
-        self._x[..., : self._inputs].copy_(_read(self._network, x.flatten(2)))
+        self._x[..., : self._inputs].copy_(read(self._network, x.flatten(2)))
 
     def _make_room(self, points: int) -> None:
         replicas, _, columns = self._x.shape
@@ -125,9 +124,9 @@ class Backpropagation:
         self._forward = forward = Forward(problem.network, rows, weights)
         self._head = HEADS[kind(problem.likelihood)](problem, rows, forward.draws)
         self.gradient, self._rows = torch.zeros_like(weights), rows
-        self._to = to = _Places.of(self.gradient, problem.network)
+        self._to = to = Places.of(self.gradient, problem.network)
         whole = torch.zeros_like(forward._first.whole)
-        self._first = _First.of(whole, forward.draws, forward._inputs)
+        self._first = First.of(whole, forward.draws, forward._inputs)
         self._slopes = slopes = [torch.zeros_like(units) for units in forward._units]
         self._first_slopes = slopes[0].view_as(forward._first_units)
         self._shape = weights.shape[:-1]
@@ -178,80 +177,3 @@ class Backpropagation:
 def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
     """Write down a b; of one column and one row, at a third of the time of `bmm`."""
     torch.mul(a, b, out=out) if a.shape[2] == 1 else torch.bmm(a, b, out=out)
-
-
-class _First(NamedTuple):
-    """The first layers of a replica's draws, one above the other.
-
-    Arguments:
-        whole: `[replicas, draws * units, columns]`.
-        matrix, bias: where they are in it, `[networks, units, inputs]` and `[networks, units, 1]`.
-    """
-
-    whole: Tensor
-    matrix: Tensor
-    bias: Tensor
-
-    @staticmethod
-    def of(whole: Tensor, draws: int, inputs: int) -> _First:
-        each = whole.view(len(whole) * draws, -1, whole.shape[-1])
-        return _First(whole, each[..., :inputs], each[..., inputs : inputs + 1])
-
-
-class _Places(NamedTuple):
-    """Where each layer is in a flat tensor, `[networks, ...]`; no number is copied.
-
-    Arguments:
-        weights, transposed: `[networks, out, in]` and `[networks, in, out]`, layer by layer.
-        biases: `[networks, out, 1]`.
-        own: the likelihood's parameters, `[networks, how many]`.
-    """
-
-    weights: list[Tensor]
-    transposed: list[Tensor]
-    biases: list[Tensor]
-    own: Tensor
-
-    @staticmethod
-    def of(flat: Tensor, network: Network) -> _Places:
-        layout, flat = network.layout, flat.view(-1, flat.shape[-1])
-        parts = list(layout.views(flat[:, : layout.size]).values())  # weight, bias, weight, ...
-        weights, biases = parts[::2], [bias[..., None] for bias in parts[1::2]]
-        return _Places(weights, [w.mT for w in weights], biases, flat[:, layout.size :])
-
-
-def _read(network: Network, units: Tensor) -> Tensor:
-    """Return what the first layer of weights reads of inputs, `[replicas, points, units]`."""
-    if isinstance(network, Partial):
-        assert isinstance(network.network, MLP)
-        activation = ACTIVATIONS[network.network.activation]
-        constants = list(network.whole.layout.views(network.fixed).values())[:-2]
-        for weight, bias in zip(constants[::2], constants[1::2], strict=True):
-            units = activation.apply(torch.baddbmm(bias[:, None], units, weight.mT))
-    return units
-
-
-def perceptron(network: Network) -> bool:
-    """Is the network a perceptron that computes as ours do, with an activation known here?"""
-    mlp = network.network
-    return (
-        type(network) is Functional
-        and isinstance(mlp, MLP)
-        and type(mlp).batched is MLP.batched
-        and len(network.layout.shapes) == 2 * len(mlp.layers)  # no parameters of its own
-        and mlp.activation in ACTIVATIONS
-        and mlp._activate is NAMED[mlp.activation]  # not another one under that name
-    )
-
-
-def last_layer(network: Network) -> bool:
-    """Is the network the last layer of a perceptron, on hidden units that stay as they are?"""
-    if type(network) is not Partial or not perceptron(network.whole):
-        return False
-    return list(network.layout.shapes) == list(network.whole.layout.shapes)[-2:]
-
-
-def recognised(problem: Problem) -> bool:
-    """Is the network a perceptron, or the last layer of one, under a likelihood known here?"""
-    known = type(problem.likelihood) in (*HEADS, Normal) and kind(problem.likelihood) in HEADS
-    return known and (perceptron(problem.network) or last_layer(problem.network))
