@@ -456,19 +456,3 @@ def test_a_quick_look_at_the_regressions(real_uci: Path, tmp_path: Path) -> None
     html = (tmp_path / "reports/uci_regression-quick.html").read_text()
     assert "Beside published results" in html
     assert "Lakshminarayanan et al. 2017" in html
-
-
-def test_a_quick_look_at_the_classifications(real_uci: Path, tmp_path: Path) -> None:
-    script = EXPERIMENTS / "uci_classification.py"
-    asked = ["--quick", "--workers", "1", "--methods", "mle", "--datasets", "ionosphere"]
-    done = subprocess.run(
-        [sys.executable, script, *asked, "--seeds", "2"],
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    html = (tmp_path / "reports/uci_classification-quick.html").read_text()
-    assert "from memory, unchecked" in html
-    assert "Calibration error" in html

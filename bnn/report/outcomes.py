@@ -116,6 +116,8 @@ def _cell(found: Sequence[Outcome], score: str, notes: Sequence[str], most: int)
     part = sum(getattr(one, below) for one in found) / len(found) if below else math.nan
     notes = [*notes, *([] if math.isnan(part) else [f"{words} {number(part, 2)}"])]
     notes += [f"{count(ours.splits, 'split')} finished"] if ours.splits < most else []
+    warned = sum(one.caveats > 0 for one in found)
+    notes += [f"† on {count(warned, 'split')}"] if warned else []
     return numeric(with_error(ours.mean, ours.error), ours.mean, *notes)
 
 
@@ -128,7 +130,7 @@ READING = (
     "Mean over splits ± standard error, sd/√splits, which takes splits for independent: they share"
     " rows, so the corrected intervals below count. A calibration error is never zero; below it is"
     " what a perfectly calibrated model would show. Below an entropy is the part of it that is"
-    " doubt about the weights, as the draws show it."
+    " doubt about the weights, as the draws show it. †: there is a caveat, told with the set."
 )
 MEMORY = (
     "The published figures, of {source}, are from memory, unchecked: orientation only, and no"
