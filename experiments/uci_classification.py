@@ -111,8 +111,9 @@ NOTES = (
     "“Validated”: each split has the prior, of ten precisions, under which its validation rows are"
     " likeliest; of three, 1.7 to 13, for low-rank SVI and the samplers, which take longest: HMC"
     " chose the largest on most splits of australian and the smallest on most of ionosphere, so"
-    " that others might be better. No test row of a split has a part in it. Where there is no prior,"
-    " training stops by the validation rows; Laplace without that word sets its own by the evidence.",
+    " that others might be better. No test row of a split has a part in it. Where there is no"
+    " prior, training stops by the validation rows; Laplace without that word sets its prior by"
+    " the evidence.",
     "That MC dropout chooses its prior, and not its rate, was settled after test scores of rates"
     " had been seen.",
 )
