@@ -61,7 +61,7 @@ def ours(settings: Mapping[str, Any], _: Mapping[str, np.ndarray]) -> Task:
         def run() -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                found["posterior"] = HMC(warmup=300, samples=250, thin=2).fit(problem, [0])
+                found["posterior"] = HMC(warmup=300, samples=500, thin=1).fit(problem, [0])
 
         spent = timed(run)
         weights = found["posterior"].family.weights.flatten(1, 2)
