@@ -165,9 +165,11 @@ class _Logit:
 
 def _repeated(y: Tensor, draws: int) -> Tensor:
     """Return targets of each network: all draws of a replica have the same."""
+    if draws == 1:
+        return y
     if len(y) == 1:
         return y.expand(draws, *y.shape[1:])  # no number is copied
-    return y.repeat_interleave(draws, 0) if draws > 1 else y
+    return y.repeat_interleave(draws, 0)
 
 
 HEADS: dict[type, Callable[[Problem, int, int], Head]] = {
