@@ -78,6 +78,7 @@ from bnn.predictive import NormalMixture
 from bnn.priors import Flat
 from bnn.problem import Problem
 from bnn.seeds import Streams
+from bnn.variational import NormalGuide
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -136,6 +137,8 @@ UNWATCHED = together(
     swap(mean_field, "of_elbo", nothing),
     swap(maximum_posterior, "of_joint", nothing),
 )
+# Draws are made in one pass, of what else are the mean and an offset.
+BY_OFFSET = swap(FactorisedNormal, "sample", NormalGuide.sample)
 
 
 def prior_share(share: Callable[[Problem, Tensor], float]) -> Patch:
@@ -343,7 +346,7 @@ ZOO = (
         MEAN_FIELD,
         moments,
         DRAWN,
-        together(UNWATCHED, swap(FactorisedNormal, "offset", softplus_offset)),
+        together(UNWATCHED, BY_OFFSET, swap(FactorisedNormal, "offset", softplus_offset)),
     ),
     Defect(
         "all weights of a draw share a number",
@@ -352,6 +355,7 @@ ZOO = (
         BIAS,
         together(
             UNWATCHED,
+            BY_OFFSET,
             around(
                 FactorisedNormal,
                 "offset",
