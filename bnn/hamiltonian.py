@@ -135,9 +135,10 @@ def leapfrog(
     whole, least = (step[:, None] * scale)[:, None], int(steps.min())
     for done in range(int(steps.max())):
         stride = whole if done < least else torch.where((steps > done)[:, None, None], whole, 0.0)
-        velocity = torch.addcmul(velocity, stride, state.gradient, value=-0.5)
-        state = State.at(potential, torch.addcmul(state.position, stride, velocity))
-        velocity = torch.addcmul(velocity, stride, state.gradient, value=-0.5)
+        half = stride / 2
+        velocity = velocity - half * state.gradient
+        state = State.at(potential, state.position + stride * velocity)
+        velocity = velocity - half * state.gradient
     return state, velocity
 
 

@@ -264,8 +264,13 @@ def test_dropout_at_another_rate_than_stated_is_caught(monkeypatch: pytest.Monke
     method = MCDropout(rate=0.0, input_rate=0.1, training=SHORT)
     right = subject(method)
     assert failed(training(right) + gradients(right)) == []
-    uniform = Streams.uniform
-    monkeypatch.setattr(Streams, "uniform", lambda s, *shape: 0.9 * uniform(s, *shape))
+    levels = Streams.levels
+
+    def lower(streams: Streams, *shape: int) -> Tensor:
+        right = levels(streams, *shape)
+        return (0.9 * (right.double() + 2**15) - 2**15).to(right)
+
+    monkeypatch.setattr(Streams, "levels", lower)
     wrong = subject(method)
     assert failed(gradients(wrong)) == ["gradient: bias, standard errors"]
 

@@ -444,11 +444,7 @@ ZOO = (
         DROPOUT,
         gradients,
         BIAS,
-        swap(
-            UnitMasks,
-            "_mask",
-            staticmethod(lambda rate, u, shape: (u >= rate).to(u).unflatten(-1, shape)),
-        ),
+        around(UnitMasks, "_of", lambda right, *given: right(*given).sign()),
     ),
     Defect(
         "dropout is off in prediction",
