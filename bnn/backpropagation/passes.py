@@ -10,9 +10,8 @@ from torch import Tensor
 from bnn.backpropagation.activations import ACTIVATIONS
 from bnn.backpropagation.heads import HEADS, kind
 from bnn.backpropagation.places import First, Places
-from bnn.backpropagation.recognition import read
 from bnn.data.batches import Batches
-from bnn.networks import MLP, Network
+from bnn.networks import MLP, Network, Partial
 from bnn.problem import Problem
 
 # A product with fewer columns runs at half the speed: the first layer's gradient of a regression
@@ -53,7 +52,7 @@ class Forward:
         """Take in standardised inputs `[replicas, points, *features]`, batch after batch."""
         if x.shape[1] != self._x.shape[1] or x.shape[1] > self._rows:
             self._make_room(x.shape[1])
-        self._x[..., : self._inputs].copy_(read(self._network, x.flatten(2)))
+        self._x[..., : self._inputs].copy_(_hidden(self._network, x.flatten(2)))
 
     def _make_room(self, points: int) -> None:
         replicas, _, columns = self._x.shape
@@ -172,6 +171,17 @@ class Backpropagation:
         to.weights[0].copy_(self._first.matrix)
         to.biases[0].copy_(self._first.bias)
         return losses.view(self._shape), self.gradient
+
+
+def _hidden(network: Network, units: Tensor) -> Tensor:
+    """Return what the first layer of weights reads of inputs, `[replicas, points, units]`."""
+    if isinstance(network, Partial):
+        assert isinstance(network.network, MLP)
+        activation = ACTIVATIONS[network.network.activation]
+        constants = list(network.whole.layout.views(network.fixed).values())[:-2]
+        for weight, bias in zip(constants[::2], constants[1::2], strict=True):
+            units = activation.apply(torch.baddbmm(bias[:, None], units, weight.mT))
+    return units
 
 
 def _product(a: Tensor, b: Tensor, out: Tensor) -> None:

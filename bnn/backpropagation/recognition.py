@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from bnn.backpropagation.activations import ACTIVATIONS
 from bnn.backpropagation.heads import HEADS, kind
 from bnn.likelihoods import Normal
@@ -37,14 +34,3 @@ def recognised(problem: Problem) -> bool:
     """Is the network a perceptron, or the last layer of one, under a likelihood known here?"""
     known = type(problem.likelihood) in (*HEADS, Normal) and kind(problem.likelihood) in HEADS
     return known and (perceptron(problem.network) or last_layer(problem.network))
-
-
-def read(network: Network, units: Tensor) -> Tensor:
-    """Return what the first layer of weights reads of inputs, `[replicas, points, units]`."""
-    if isinstance(network, Partial):
-        assert isinstance(network.network, MLP)
-        activation = ACTIVATIONS[network.network.activation]
-        constants = list(network.whole.layout.views(network.fixed).values())[:-2]
-        for weight, bias in zip(constants[::2], constants[1::2], strict=True):
-            units = activation.apply(torch.baddbmm(bias[:, None], units, weight.mT))
-    return units
