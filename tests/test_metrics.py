@@ -432,7 +432,7 @@ def test_crps_does_not_depend_on_how_the_work_is_cut(monkeypatch):
     loc = torch.randn(2, 12, 9, generator=g, dtype=torch.float64)
     scale = torch.rand(2, 12, 9, generator=g, dtype=torch.float64) + 0.1
     whole, groups = crps_normal_mixture(y, loc, scale), spread(loc, scale, 4)
-    monkeypatch.setattr(regression, "PAIRS_AT_ONCE", 50)
+    monkeypatch.setattr(regression, "AT_ONCE", 50)
     torch.testing.assert_close(crps_normal_mixture(y, loc, scale), whole, rtol=0, atol=1e-14)
     torch.testing.assert_close(spread(loc, scale, 4), groups, rtol=0, atol=1e-14)
 
@@ -445,6 +445,28 @@ def test_one_noise_for_all_points_is_a_noise_for_each():
     one = torch.cat([loc, torch.zeros(2, 6, 1)], -1)
     found = spread(loc, scale.expand_as(loc), 3)
     torch.testing.assert_close(found, spread(one, each, 3)[..., :5], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("wide", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("narrow", [1.0, 0.3])
+def test_spread_by_steps_is_the_spread_by_pairs(wide, narrow):
+    g = torch.Generator().manual_seed(19)
+    loc = wide * torch.randn(2, 300, 5, generator=g, dtype=torch.float64)
+    scale = narrow + torch.rand(2, 300, 5, generator=g, dtype=torch.float64)
+    found = spread(loc, scale, 3)
+    pairs = regression._spread_by_pairs(loc, scale.square(), 3)
+    torch.testing.assert_close(found, pairs, rtol=0, atol=1e-12 * narrow)
+    assert not torch.equal(found, pairs)  # it went the other way
+
+
+def test_spread_goes_by_pairs_where_a_component_is_narrow_or_not_finite():
+    g = torch.Generator().manual_seed(20)
+    loc = torch.randn(1, 40, 3, generator=g, dtype=torch.float64)
+    scale = torch.full_like(loc, 1e-3)
+    pairs = regression._spread_by_pairs(loc, scale.square(), 2)
+    assert torch.equal(spread(loc, scale, 2), pairs)
+    loc[0, 0, 1] = math.nan
+    assert spread(loc, scale + 1, 2).isnan().tolist()[0][0][0] == [False, True, False]
 
 
 def test_spread_of_groups_makes_up_the_spread_of_their_mixture():

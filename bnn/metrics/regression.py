@@ -12,7 +12,10 @@ from torch import Tensor
 
 from bnn.averages import LOG2_E
 
-PAIRS_AT_ONCE = 2**16  # differences held at once: half a MiB, so that they stay in the cache
+AT_ONCE = 2**16  # differences held at once: half a MiB, so that they stay in the cache
+# Where an integral is summed: the step in units of the narrowest component, and how many standard
+# deviations beyond all components it begins and ends. Its error is below 1e-12 of that unit.
+STEP, REACH = 0.55, 7.5
 
 
 def squared_error(mean: Tensor, y: Tensor) -> Tensor:
@@ -74,6 +77,12 @@ def spread(loc: Tensor, scale: Tensor, groups: int) -> Tensor:
     The draws, in their order, are cut into groups of equal size. The mean of all entries is
     E|X - X'| of the mixture, and the mean over some groups that of the mixture of these.
 
+        E|X - X'| = mean_{s,t} A(m_s - m_t, v_s + v_t) = int F (1 - F') + F' (1 - F) dt
+
+    The integrand is smooth and vanishes on both sides, so that a sum over equal steps converges
+    faster than any power of the step. Unless some component is so narrow, and others so far away,
+    that more steps than draws are needed, it takes the place of the sum over pairs.
+
     Arguments:
         loc, scale: `[R, S, N]`.
         groups: G, a divisor of S.
@@ -82,19 +91,40 @@ def spread(loc: Tensor, scale: Tensor, groups: int) -> Tensor:
         `[R, G, G, N]`, symmetric in the groups.
     """
     replicas, draws, points = loc.shape
-    columns, variance = max(1, PAIRS_AT_ONCE // (replicas * draws)), scale.square()
-    same = bool((variance == variance[..., :1]).all())  # then one root serves all points
+    columns = max(1, AT_ONCE // (replicas * draws))
+    same = bool((scale == scale[..., :1]).all())  # then one serves all points
     parts = []
     for start in range(0, points, columns):
         at = slice(start, start + columns)
-        parts.append(
-            _spread(loc[..., at], variance[..., :1] if same else variance[..., at], groups)
-        )
+        own = scale[..., :1] if same else scale[..., at]
+        parts.append(_spread(loc[..., at].contiguous(), own.contiguous(), groups))
     return torch.cat(parts, -1)
 
 
-def _spread(loc: Tensor, variance: Tensor, groups: int) -> Tensor:
-    loc, variance = loc.contiguous(), variance.contiguous()
+def _spread(loc: Tensor, scale: Tensor, groups: int) -> Tensor:
+    low, high = (loc - REACH * scale).amin(1), (loc + REACH * scale).amax(1)
+    steps = ((high - low) / (STEP * scale.amin(1))).max().item()
+    if steps < loc.shape[1]:  # not where a number is not finite
+        return _spread_by_steps(loc, scale, groups, low, high, math.ceil(steps))
+    return _spread_by_pairs(loc, scale.square(), groups)
+
+
+def _spread_by_steps(
+    loc: Tensor, scale: Tensor, groups: int, low: Tensor, high: Tensor, steps: int
+) -> Tensor:
+    """Return the integral from `low` to `high`, `[R, N]`, by that many steps."""
+    slope = 1 / (math.sqrt(2) * scale)
+    step = (high - low) / steps
+    first, stride = (low[:, None] - loc) * slope, step[:, None] * slope
+    total = loc.new_zeros(loc.shape[0], groups, groups, loc.shape[2])
+    for k in range(steps):
+        sign = torch.add(first, stride, alpha=k + 0.5).erf_()  # 2 F - 1
+        sign = sign.unflatten(1, (groups, -1)).mean(2)
+        total += 1 - sign[:, :, None] * sign[:, None]  # 2 F (1 - F') + 2 F' (1 - F)
+    return total * step[:, None, None] / 2
+
+
+def _spread_by_pairs(loc: Tensor, variance: Tensor, groups: int) -> Tensor:
     replicas, draws, points = loc.shape
     size = draws // groups
     total = loc.new_zeros(replicas, groups, groups, points)
