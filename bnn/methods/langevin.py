@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from bnn.errors import InputError
+from bnn.gradients import of_joint
 from bnn.methods.maximum_likelihood import negative_log_likelihood
 from bnn.methods.maximum_posterior import negative_log_joint
 from bnn.methods.members import gathered, spread
@@ -133,6 +134,7 @@ def sample(
         progress,
         update=lambda parameters: Langevin(parameters, problem.points, friction, schedule),
         visit=samples.visit,
+        write_out=of_joint,
     )
     family = Chains(samples.weights.unflatten(0, (len(seeds), chains)))
     return Posterior(

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bnn.errors import InputError
 from bnn.forecast import Forecast, check, of_training
+from bnn.gradients import of_joint
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.langevin import Langevin, check_settings, check_share
 from bnn.methods.maximum_likelihood import negative_log_likelihood
@@ -93,6 +94,7 @@ class SWAG:
             lambda share: progress((1 + share) / 2),
             update=self._sgd,
             visit=moments.visit,
+            write_out=of_joint,
         )
         return Posterior(problem, moments.normal(), seeds, _joined(mode, fit, moments.mean))
 
