@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.functional import jacobian
 from torch.func import functional_call
 
-from bnn.curvature import Diagonal, Full, Kronecker
+from bnn.curvature import Diagonal, Full, Kronecker, rows
 from bnn.errors import InputError
 from bnn.likelihoods import Bernoulli, FixedNoise, InputNoise, Likelihood, SoftLabels
 from bnn.likelihoods import Normal as NormalLikelihood
@@ -164,6 +164,21 @@ def test_the_curvature_is_the_generalised_gauss_newton_matrix(pose: Callable[[],
         assert relative(full.matrix[r], expected) < 1e-12
         assert relative(diagonal.values[r], expected.diagonal()) < 1e-12
     assert torch.linalg.eigvalsh(full.matrix).min() > -1e-10
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("hidden", [[], [5], [4, 6]])
+def test_the_curvature_written_out_is_that_of_autograd(
+    monkeypatch: pytest.MonkeyPatch, hidden: list[int], activation: str, outputs: int
+) -> None:
+    data = two_classes(30) if outputs == 1 else table(normal(30, 3), torch.arange(30) % 3, 3)
+    net = MLP(3, hidden, outputs, activation).double()
+    problem = Problem.of(data, net).take([0, 0])
+    weights = problem.initial([0, 1]) + 0.3 * normal(2, problem.layout.size)
+    found = Full.of(problem, weights)
+    monkeypatch.setattr(rows, "perceptron", lambda network: False)
+    assert relative(found.matrix, Full.of(problem, weights).matrix) < 1e-13
 
 
 def test_noise_that_depends_on_the_input_has_the_fisher_information() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from bnn.curvature.rows import roots, sound
 from bnn.problem import Problem
+
+BANDS = 6
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,23 @@ class Full:
         size = problem.network.layout.size
         matrix = weights.new_zeros(len(weights), size, size, dtype=torch.float64)
         for rows in roots(problem, weights, names):
-            flat = rows.flatten(1, 2)
-            matrix += flat.mT @ flat
-        return Full(sound(matrix))
+            _add_gram(matrix, rows.flatten(1, 2))
+        return Full(sound(matrix.triu() + matrix.triu(1).mT))
 
     def posterior(self, prior: Tensor) -> FullGaussian:
         """Return the Normal of precision G + diag(prior)."""
         # One by one: in a batch, the work space would be another such matrix for each of them.
         pairs = zip(self.matrix, prior, strict=True)
         return FullGaussian(torch.stack([torch.linalg.cholesky(g + p.diag()) for g, p in pairs]))
+
+
+def _add_gram(matrix: Tensor, rows: Tensor) -> None:
+    """Add V'V to the upper triangle, in bands from the diagonal on: a third less work than all."""
+    size = matrix.shape[-1]
+    band = math.ceil(size / BANDS)
+    for own, some in zip(matrix, rows, strict=True):  # in a batch it would take a tenth longer
+        for at in range(0, size, band):
+            own[at : at + band, at:].addmm_(some[:, at : at + band].T, some[:, at:])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
+from bnn.backpropagation import perceptron
+from bnn.curvature import perceptrons
 from bnn.curvature.information import fisher_root
 from bnn.problem import Problem
 
@@ -24,6 +26,10 @@ def roots(problem: Problem, weights: Tensor, names: Sequence[str]) -> Iterator[T
     Yields:
         `[replicas, rows, rank, parameters]`, float64.
     """
+    if perceptron(problem.network) and len(names) == len(problem.network.layout.shapes):
+        for x, y in chunks(problem, problem.network.outputs * problem.network.layout.size):
+            yield perceptrons.roots(problem, weights, x, y)
+        return
     views = problem.network.layout.views(own(problem, weights))
     moving = {name: views[name] for name in names}
 
@@ -37,9 +43,16 @@ def roots(problem: Problem, weights: Tensor, names: Sequence[str]) -> Iterator[T
     numbers = problem.network.outputs * sum(value[0].numel() for value in moving.values())
     for x, y in chunks(problem, numbers):
         slopes, found = slopes_of(moving, x)
-        parts = [slopes[name].reshape(*slopes[name].shape[:3], -1) for name in names]
-        slope = torch.cat(parts, dim=-1).permute(2, 1, 0, 3).double()  # from [outputs, rows, ...]
-        yield fisher_root(problem, weights, found, y) @ slope
+        parts = [slopes[name].flatten(3) for name in names]
+        slope = torch.cat(parts, dim=-1).permute(2, 1, 0, 3)  # from [outputs, rows, ...]
+        yield _product(fisher_root(problem, weights, found, y), slope)
+
+
+def _product(root: Tensor, slope: Tensor) -> Tensor:
+    """Return V J, contiguous: of one output in one pass, at a third of the time of a product."""
+    if slope.shape[2] > 1:
+        return root @ slope.double()
+    return torch.mul(root, slope, out=root.new_empty(slope.shape))
 
 
 def chunks(problem: Problem, numbers: int) -> Iterator[tuple[Tensor, Tensor]]:
