@@ -11,10 +11,10 @@ from torch import Tensor
 from bnn.data import Dataset
 from bnn.diagnostics import caveats_of, diagnose
 from bnn.posterior import Posterior, predict
-from bnn.predictive import CategoricalMixture, NormalMixture, Predictive
+from bnn.predictive import NormalMixture, Predictive
 from bnn.run import Score
-from bnn.scores import pointwise, score
 from bnn.scores.classification import Classified
+from bnn.scores.compared import Compared, Rows, rows_of
 
 NUMBERS_AT_ONCE = 2**25  # log-probabilities held at once: 256 MiB
 
@@ -48,25 +48,20 @@ def evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluation
 
 
 def _evaluate(posterior: Posterior, data: Dataset, draws: int) -> list[Evaluation]:
-    test = _predicted(posterior, data.test.x, draws)
-    others = {name: _predicted(posterior, data.test_under(name).x, draws) for name in data.shifted}
+    predictives = {"test": _predicted(posterior, data.test.x, draws)}
+    for name in data.shifted:
+        predictives[name] = _predicted(posterior, data.test_under(name).x, draws)
     y = _labels(data)
-    labels = {name: y for name in data.shifted}
+    labels = {name: y for name in predictives}
     if data.unseen is not None:
-        others["unseen"] = _predicted(posterior, data.unseen, draws)
-    scores = score(
-        test,
-        y,
-        random_draws=posterior.family.atoms is None,
-        others=others,
-        other_labels=labels,
-        aligned=tuple(data.shifted),
-        seeds=posterior.seeds,
-    )
-    batched = dict(_arrays(test, data, others))
+        predictives["unseen"] = _predicted(posterior, data.unseen, draws)
+    random_draws = posterior.family.atoms is None
+    compared = Compared.of(predictives, labels, random_draws, aligned=tuple(data.shifted))
+    scores, test = compared.scores(posterior.seeds), predictives["test"]
+    batched = dict(_arrays(test, data, compared.rows))
     if data.grid is not None:
         grid = _predicted(posterior, data.grid, draws)
-        batched |= {f"grid_{name}": value for name, value in _quantities(grid)}
+        batched |= {f"grid_{name}": value for name, value in _quantities(rows_of(grid, None))}
         if isinstance(grid, NormalMixture):  # the mixture's own interval; it need not be Normal
             batched |= {"grid_low": grid.quantile(0.025), "grid_high": grid.quantile(0.975)}
     fixed = _pictured(data)
@@ -89,20 +84,17 @@ def _predicted(posterior: Posterior, x: Tensor, draws: int) -> Predictive:
 
 
 def _arrays(
-    test: Predictive, data: Dataset, others: Mapping[str, Predictive]
+    test: Predictive, data: Dataset, rows: Mapping[str, Rows]
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield arrays `[replicas, ...]` by name; see `bnn.run.Run` for what they are."""
     yield "test_index", data.split.test
     y = _labels(data)
     yield "test_y", y
     yield "test_draw_log_prob", test.draw_log_prob(y)
-    yield from ((f"test_{name}", value) for name, value in pointwise(test, y).items())
-    yield from ((f"test_{name}", value) for name, value in _quantities(test))
-    if isinstance(test, NormalMixture):
-        yield "test_pit", test.cdf(y)
-    for condition, predictive in others.items():
-        for name, value in _quantities(predictive):
-            if name != "probs":
+    yield from ((f"test_{name}", value) for name, value in rows["test"].pointwise.items())
+    for condition, some in rows.items():
+        for name, value in _quantities(some):
+            if condition == "test" or name not in ("probs", "pit"):
                 yield f"{condition}_{name}", value
 
 
@@ -112,17 +104,18 @@ def _labels(data: Dataset) -> Tensor:
     return y / y.sum(-1, keepdim=True) if y.ndim == 3 else y
 
 
-def _quantities(predictive: Predictive) -> Iterator[tuple[str, Tensor]]:
+def _quantities(rows: Rows) -> Iterator[tuple[str, Tensor]]:
     """Yield what is known of each point, `[replicas, points, ...]`, by name."""
-    if isinstance(predictive, CategoricalMixture):
-        yield "probs", predictive.probs
-        parts = Classified.of(predictive, None)
-        yield "entropy", parts.entropy
-        yield "mutual_information", parts.mutual_information
+    if isinstance(rows, Classified):
+        yield "probs", rows.mixture.probs
+        yield "entropy", rows.entropy
+        yield "mutual_information", rows.mutual_information
     else:
-        yield "mean", predictive.mean
-        yield "noise_sd", predictive.noise_variance.sqrt()
-        yield "weight_sd", predictive.weight_variance.sqrt()
+        yield "mean", rows.mean
+        yield "noise_sd", rows.noise_variance.sqrt()
+        yield "weight_sd", rows.weight_variance.sqrt()
+        if rows.truth is not None:
+            yield "pit", rows.truth.pit.mean(1)
 
 
 def _pictured(data: Dataset) -> list[tuple[str, Tensor]]:

@@ -6,7 +6,7 @@ With draws w_1, ..., w_S from a posterior,
 
 the average of the densities: never the density of averaged parameters, and never a Normal with the
 mixture's mean and variance. This file, with `bnn.averages` for classes, is the only place where
-draws are averaged.
+draws are averaged; of groups of draws, `bnn.scores` averages the averages.
 
 Shapes: replicas R, draws S, points N, classes C. Logits stay as a network gives them; all that is
 computed from them, and all else, is float64. Natural logarithms.
@@ -221,7 +221,7 @@ class NormalMixture:
         """Var[Y | x, D] = noise variance + weight variance, original units squared."""
         return self.noise_variance + self.weight_variance
 
-    def subset(self, draws: Sequence[int] | Tensor) -> NormalMixture:
+    def subset(self, draws: Sequence[int] | Tensor | slice) -> NormalMixture:
         """Return the mixture of some of the draws."""
         return replace(self, loc=self.loc[:, draws], scale=self.scale[:, draws])
 

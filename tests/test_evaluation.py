@@ -20,6 +20,7 @@ from bnn.optimise import Training
 from bnn.posterior import Atoms, Posterior, predict
 from bnn.predictive import Predictive
 from bnn.problem import Problem
+from bnn.scores import pointwise
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,30 @@ def test_predictions_that_are_not_finite_are_told_by_row() -> None:
     broken = replace(posterior, family=Atoms(weights))
     with pytest.raises(InputError, match=r"'test'; found NaN or .* in 20 of 20 rows"):
         evaluate(broken, data, 1)
+
+
+@pytest.mark.parametrize("draws", [20, 23])  # the last two of 23 are in no group of the jackknife
+def test_the_arrays_of_a_regression_are_of_all_draws(draws: int) -> None:
+    data = disturbed(real_targets(held_out=20))
+    problem = Problem.of(data, MLP(3, [5], 2).double())
+    posterior = quick(MCDropout(), epochs=3, batch_size=20).fit(problem, (0, 1))
+    test = predict(posterior, data.test.x, draws)
+    y = data.test.y.expand(2, -1)
+    expected = {
+        "test_pit": test.cdf(y),
+        "test_nll": -test.log_prob(y),
+        "test_crps": pointwise(test, y)["crps"],
+        "test_draw_log_prob": test.draw_log_prob(y),
+        "test_mean": test.mean,
+        "test_noise_sd": test.noise_variance.sqrt(),
+        "test_weight_sd": test.weight_variance.sqrt(),
+    }
+    for r, found in enumerate(evaluate(posterior, data, draws)):
+        assert found.scores["crps"].draw_error > 0
+        assert {"noise_mean", "unseen_weight_sd", "grid_noise_sd"} <= found.arrays.keys()
+        assert not found.arrays.keys() & {"noise_pit", "unseen_pit", "grid_pit"}
+        for name, values in expected.items():  # stored as float32
+            np.testing.assert_allclose(found.arrays[name], values[r], rtol=1e-6, err_msg=name)
 
 
 def test_the_grid_of_a_regression_has_the_mixtures_own_interval() -> None:

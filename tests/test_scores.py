@@ -1,5 +1,5 @@
 import math
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from bnn.scores import (
     pointwise,
     score,
 )
+from bnn.scores.regression import Regressed
 
 R, S, N, C = 3, 20, 60, 4
 
@@ -267,6 +268,44 @@ def test_one_normal_has_no_weight_uncertainty():
     assert "weight_sd" not in score(test, targets(21, test), random_draws=False)[0]
 
 
+def assert_predicts(rows, mixture, y):
+    """Compare with what the mixture says of itself, all draws at once."""
+    crps = mixture.unit[:, None] * crps_normal_mixture(
+        (y - mixture.shift[:, None]) / mixture.unit[:, None], mixture.loc, mixture.scale
+    )
+    pairs = {
+        "mean": (rows.mean, mixture.mean),
+        "noise": (rows.noise_variance, mixture.noise_variance),
+        "weights": (rows.weight_variance, mixture.weight_variance),
+        "pit": (rows.truth.pit.mean(1), mixture.cdf(y)),
+        "nll": (rows.pointwise["nll"], -mixture.log_prob(y)),
+        "crps": (rows.pointwise["crps"], crps),
+    }
+    assert rows.draws == mixture.draws
+    for name, (found, expected) in pairs.items():
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14, msg=name)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 5, 20])
+def test_predictions_by_groups_are_those_of_all_draws(groups):
+    mixture = reals(62)
+    y = targets(63, mixture)
+    rows = Regressed.of(mixture, y, groups)
+    assert rows.components == groups
+    assert_predicts(rows, mixture, y)
+    kept = list(range(0, groups, 2))
+    draws = torch.arange(S).view(groups, -1)[kept].flatten()
+    assert_predicts(rows.subset(kept), mixture.subset(draws), y)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e9])
+def test_doubt_by_groups_is_kept_where_the_targets_are_far_from_zero(shift):
+    mixture = reals(64)
+    far = replace(mixture, loc=1e-3 * mixture.loc, shift=torch.full_like(mixture.shift, shift))
+    found, expected = Regressed.of(far, None, 5).weight_variance, 1e-6 * mixture.weight_variance
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
 # Replicas
 
 
@@ -311,11 +350,12 @@ def test_jackknife_of_a_mean_by_hand():
 
 
 @pytest.mark.parametrize("make", [classes, reals])
-def test_leaving_out_groups_is_scoring_without_their_draws(make):
-    test, unseen = make(39, draws=23), make(40, draws=23)
+@pytest.mark.parametrize("count", [20, 23])  # the last two of 23 are in no group
+def test_leaving_out_groups_is_scoring_without_their_draws(make, count):
+    test, unseen = make(39, draws=count), make(40, draws=count)
     y = labels(41) if make is classes else targets(41, test)
-    groups = draw_groups(23)
-    assert groups.shape == (7, 3)
+    groups = draw_groups(count)
+    assert groups.shape == {20: (10, 2), 23: (7, 3)}[count]
 
     def rescored(kept):
         draws = groups[kept].flatten()

@@ -13,23 +13,18 @@ Shapes: replicas R, draws S, points N, classes C.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol, Self, TypeVar
 
-import torch
 from torch import Tensor
 
 from bnn.errors import InputError, listed
-from bnn.predictive import CategoricalMixture, NormalMixture, Predictive
+from bnn.predictive import Predictive
 from bnn.run import Score
-from bnn.scores import classification, regression
-from bnn.scores.check import check, check_aligned
-from bnn.scores.classification import Classified
-from bnn.scores.estimates import Estimate, draw_error, draw_groups
+from bnn.scores.check import check
+from bnn.scores.compared import Compared, rows_of
+from bnn.scores.estimates import draw_error, draw_groups
 from bnn.scores.kinds import CLASSIFICATION, REGRESSION, SCORES, ScoreKind, kind_of
-from bnn.scores.regression import Regressed
 
 __all__ = [
     "CLASSIFICATION",
@@ -44,19 +39,6 @@ __all__ = [
 ]
 
 NOTHING: Mapping[str, Tensor] = MappingProxyType({})
-
-
-class Predictions(Protocol):
-    """Predictions for some rows, made of groups of draws."""
-
-    def grouped(self, groups: Tensor) -> Self:
-        """Return the same with groups of draws `[G, size]`."""
-
-    def subset(self, kept: list[int]) -> Self:
-        """Return the same of some of the groups."""
-
-
-P = TypeVar("P", bound=Predictions)
 
 
 def score(
@@ -97,31 +79,8 @@ def score(
             f"predictions for {listed(others)} and labels for {listed(other_labels)}",
             "Name each condition once.",
         )
-    predictives = {"test": predictive, **others}
-    labels = {"test": y, **other_labels}
-    for condition, other in predictives.items():
-        check(other, labels.get(condition), predictive, condition)
-    check_aligned(aligned, predictives)
-    draws = draw_groups(predictive.draws) if random_draws and predictive.draws > 2 else None
-    if isinstance(predictive, CategoricalMixture):
-        classified = {
-            name: Classified.of(other, labels.get(name))
-            for name, other in predictives.items()
-            if isinstance(other, CategoricalMixture)
-        }
-        estimates = partial(classification.estimates, aligned=aligned)
-        seeds = (0,) * len(y) if seeds is None else seeds
-        found = estimates(classified) | classification.null(classified["test"], seeds)
-        errors = _draw_errors(estimates, classified, draws)
-    else:
-        regressed = {
-            name: Regressed.of(other, labels.get(name), draws)
-            for name, other in predictives.items()
-            if isinstance(other, NormalMixture)
-        }
-        found = regression.estimates(regressed)
-        errors = _draw_errors(regression.estimates, regressed, draws)
-    return [_scores(found, errors, replica) for replica in range(len(y))]
+    predictives, labels = {"test": predictive, **others}, {"test": y, **other_labels}
+    return Compared.of(predictives, labels, random_draws, aligned).scores(seeds)
 
 
 def pointwise(predictive: Predictive, y: Tensor) -> dict[str, Tensor]:
@@ -135,40 +94,4 @@ def pointwise(predictive: Predictive, y: Tensor) -> dict[str, Tensor]:
         InputError: as in `score`.
     """
     check(predictive, y, predictive, "test")
-    if isinstance(predictive, CategoricalMixture):
-        return classification.pointwise(predictive, y)
-    return regression.pointwise(predictive, y)
-
-
-def _draw_errors(
-    estimates: Callable[[Mapping[str, P]], Mapping[str, Estimate]],
-    rows: Mapping[str, P],
-    draws: Tensor | None,
-) -> dict[str, Tensor]:
-    """Return the Monte-Carlo errors `[R]`; the draws are left out of all conditions at once."""
-    if draws is None:
-        return {}
-    grouped = {name: part.grouped(draws) for name, part in rows.items()}
-
-    def without(kept: list[int]) -> dict[str, Tensor]:
-        found = estimates({name: part.subset(kept) for name, part in grouped.items()})
-        return {name: estimate.value for name, estimate in found.items()}
-
-    return draw_error(without, len(draws))
-
-
-def _scores(
-    found: Mapping[str, Estimate], errors: Mapping[str, Tensor], replica: int
-) -> dict[str, Score]:
-    return {
-        name: Score(
-            value=float(estimate.value[replica]),
-            error=_known(estimate.error[replica]),
-            draw_error=_known(errors[name][replica]) if name in errors else None,
-        )
-        for name, estimate in found.items()
-    }
-
-
-def _known(error: Tensor) -> float | None:
-    return float(error) if torch.isfinite(error) else None
+    return rows_of(predictive, y).pointwise

@@ -40,6 +40,11 @@ class Classified:
         """Return the predictions with each draw its own component."""
         return Classified(mixture, mixture.draw_entropies, mixture.draws, y)
 
+    @property
+    def components(self) -> int:
+        """How many draws or groups of draws there are."""
+        return self.mixture.draws
+
     @cached_property
     def entropy(self) -> Tensor:
         """Entropy of the mixture, `[R, N]`."""
@@ -61,6 +66,16 @@ class Classified:
         assert self.y is not None
         return likelihood.correct(self.mixture.log_probs, self.y)
 
+    @property
+    def pointwise(self) -> dict[str, Tensor]:
+        """The proper scores of each point, `[R, N]`; none where there are no labels."""
+        if self.y is None:
+            return {}
+        return {
+            "nll": likelihood.cross_entropy(self.mixture.log_probs, self.y),
+            "brier": likelihood.brier(self.mixture.probs, self.y),
+        }
+
     def grouped(self, groups: Tensor) -> Classified:
         """Return the same predictions with groups of draws `[G, size]` as components."""
         runs = [slice(group[0], group[-1] + 1) for group in groups.tolist()]  # of neighbours
@@ -74,7 +89,7 @@ class Classified:
 
     def subset(self, kept: list[int]) -> Classified:
         """Return the predictions of some of the components."""
-        draws = self.draws * len(kept) // self.mixture.draws
+        draws = self.draws * len(kept) // self.components
         return Classified(self.mixture.subset(kept), self.entropies[:, kept], draws, self.y)
 
 
@@ -108,18 +123,10 @@ def null(test: Classified, seeds: Sequence[int]) -> dict[str, Estimate]:
     }
 
 
-def pointwise(mixture: CategoricalMixture, y: Tensor) -> dict[str, Tensor]:
-    """Return the proper scores of each point, `[R, N]`."""
-    return {
-        "nll": likelihood.cross_entropy(mixture.log_probs, y),
-        "brier": likelihood.brier(mixture.probs, y),
-    }
-
-
 def _agreement(rows: Classified) -> dict[str, Estimate]:
     if rows.y is None:
         return {}
-    scores = pointwise(rows.mixture, rows.y)
+    scores = rows.pointwise
     return {
         "nll": mean(scores["nll"]),
         "nll_bits": mean(likelihood.bits(scores["nll"])),
