@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -72,6 +72,7 @@ class Study:
             those of a publication; the method keeps its name. None: it is left out.
         findings: makes a section of the report out of the runs and their arrays, and may keep them
             in a table beside the report, of whose file it is told the name.
+        larger: data sets that `--all` adds, or that are asked for by name.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Study:
     look: Look = Look()
     pose: Callable[[Batch], Batch | None] | None = None
     findings: Callable[[Sequence[Run], Lookup, Path], Section] | None = None
+    larger: Mapping[str, Callable[[Sequence[int]], Dataset]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [method.name for method in self.methods]
@@ -105,7 +107,8 @@ class Study:
         own = {method.name: method for method in self.methods}
         known = {method.name: method for method in METHODS} | own
         chosen = own if methods is None else _pick(methods, known, "method")
-        data = self.datasets if datasets is None else _pick(datasets, self.datasets, "data set")
+        every = {**self.datasets, **self.larger}
+        data = self.datasets if datasets is None else _pick(datasets, every, "data set")
         if seeds is not None and seeds < 1:
             raise InputError("at least one seed", f"{seeds} seeds", "Use --seeds 1 or more.")
         return replace(
@@ -114,6 +117,10 @@ class Study:
             datasets=data,
             seeds=self.seeds if seeds is None else seeds,
         )
+
+    def whole(self) -> Study:
+        """Return the study of its larger data sets too."""
+        return replace(self, datasets={**self.datasets, **self.larger})
 
     def quick(self, seeds: int) -> Study:
         """Return a first look at the study, under a name of its own, so that the two do not mix."""
@@ -180,6 +187,9 @@ def command_line(study: Study) -> None:
         ] = False,
         methods: Annotated[str | None, typer.Option(help="Which of the methods below.")] = None,
         datasets: Annotated[str | None, typer.Option(help="Some of the data sets below.")] = None,
+        larger: Annotated[
+            bool, typer.Option("--all", help="The larger data sets too, where there are any.")
+        ] = False,
         seeds: Annotated[int | None, typer.Option(help="How many replicas.")] = None,
         runs: Annotated[Path, typer.Option(help="Folder of finished runs.")] = Path("runs"),
         report: Annotated[Path | None, typer.Option(help="The report's file.")] = None,
@@ -193,12 +203,13 @@ def command_line(study: Study) -> None:
     ) -> None:
         console = Console()
         try:
+            look, every = study.look, study.whole() if larger else study
             if quick:
-                look = study.look
-                chosen = study.select(methods or look.methods, datasets or look.datasets, seeds)
+                some = None if larger else look.datasets
+                chosen = every.select(methods or look.methods, datasets or some, seeds)
                 chosen = chosen.quick(seeds or look.seeds)
             else:
-                chosen = study.select(methods, datasets, seeds)
+                chosen = every.select(methods, datasets, seeds)
             failed = carry_out(
                 chosen,
                 store=Store(runs),
@@ -219,9 +230,10 @@ def command_line(study: Study) -> None:
             raise typer.Exit(1)
 
     methods = ",".join(method.name for method in study.methods)
+    more = f"; with --all {','.join(study.larger)}" if study.larger else ""
     names = (
         f"Methods: {methods}; others that bnn methods lists join on demand. "
-        f"Data sets: {','.join(study.datasets)}. Replicas: {study.seeds}."
+        f"Data sets: {','.join(study.datasets)}{more}. Replicas: {study.seeds}."
     )
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command(help=study.question, epilog=names)(run)

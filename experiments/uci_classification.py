@@ -10,7 +10,6 @@ gigabytes.
 `--all` adds the larger sets.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -122,6 +121,7 @@ study = Study(
     name=Path(__file__).stem,
     question="What does a Bayesian network buy on small tables, each prior chosen by validation?",
     datasets={name: partial(uci.classification, name) for name in SMALL},
+    larger={name: partial(uci.classification, name) for name in LARGE},
     network=network,
     methods=[make(STEPS) for make in METHODS.values()],
     seeds=10,
@@ -132,8 +132,4 @@ study = Study(
 )
 
 if __name__ == "__main__":
-    if "--all" in sys.argv:
-        sys.argv.remove("--all")
-        every = {name: partial(uci.classification, name) for name in SMALL + LARGE}
-        study = replace(study, datasets=every)
     study.main()

@@ -118,6 +118,25 @@ def test_more_seeds_add_to_what_is_there(shell: Shell) -> None:
     assert [r for r in numbers(shell.runs) if json.loads(r)["seed"] < 2] == first
 
 
+def test_larger_data_sets_join_where_all_are_wanted_or_one_is_named(shell: Shell) -> None:
+    look = replace(STUDY.look, datasets="blobs")
+    study = replace(STUDY, datasets={"blobs": blobs}, larger={"two_moons": moons}, look=look)
+
+    def made(*options: str) -> set[str]:
+        code, text = shell("--methods", "mle", "--seeds", "1", *options, study=study)
+        assert code == 0, text
+        name = "tiny-quick" if "--quick" in options else "tiny"
+        found = Store(shell.folder / "runs").load(name)
+        return {run.dataset for run in found}
+
+    assert made("--quick") == {"blobs"}
+    assert made("--quick", "--all") == {"blobs", "two_moons"}
+    assert made("--datasets", "two_moons") == {"two_moons"}
+    assert made("--all") == {"blobs", "two_moons"}
+    assert "blobs; with --all two_moons" in shell("--help", study=study)[1]
+    assert "with --all two_moons" not in shell("--help")[1]
+
+
 def test_fresh_runs_are_equal_to_the_last_digit(shell: Shell) -> None:
     shell("--datasets", "two_moons")
     first = numbers(shell.runs)
