@@ -20,7 +20,6 @@ from scipy import stats
 from small import apart, normal, quick, real_targets, table, two_classes
 from torch import Tensor
 
-from bnn import hamiltonian
 from bnn.check.calibration import (
     TESTS,
     Calibration,
@@ -31,7 +30,7 @@ from bnn.check.calibration import (
 )
 from bnn.check.linear import LinearGaussian, linear_regression
 from bnn.errors import InputError
-from bnn.hamiltonian import Moved
+from bnn.hamiltonian import Moved, chains
 from bnn.likelihoods import SoftLabels
 from bnn.methods import HMC, MAP, METHODS, NUTS, Method
 from bnn.networks import MLP
@@ -173,12 +172,12 @@ def test_a_point_is_no_posterior() -> None:
 
 def test_a_kernel_with_velocities_too_great_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a fifth; the acceptance, which takes them as they are, does not mend it."""
-    right = hamiltonian.transition
+    right = chains.transition
 
     def wrong(potential, state, velocity, *rest) -> Moved:
         return right(potential, state, 1.2 * velocity, *rest)
 
-    monkeypatch.setattr(hamiltonian, "transition", wrong)
+    monkeypatch.setattr(chains, "transition", wrong)
     found = simulated(SAMPLER, SIZE).calibration()
     assert "log-prior" in found.caught()
     assert found.power("log-prior", SMALLER) >= POWER

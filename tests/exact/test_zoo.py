@@ -25,7 +25,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import linear, softplus
 
 from bnn import gradients as written_out
-from bnn import hamiltonian, predictive, priors, variational
+from bnn import predictive, priors, variational
 from bnn.check import Check, Row, Subject
 from bnn.check.evidence import evidence
 from bnn.check.gradients import gradients
@@ -34,7 +34,7 @@ from bnn.check.predictions import mixture, predictions
 from bnn.check.training import training
 from bnn.curvature import rows as curvature_rows
 from bnn.curvature.full import FullGaussian
-from bnn.hamiltonian import State
+from bnn.hamiltonian import State, chains, kernel
 from bnn.likelihoods import FixedNoise
 from bnn.methods import (
     HMC,
@@ -587,7 +587,7 @@ ZOO = (
         moments,
         COVARIANCE,
         around(
-            hamiltonian,
+            chains,
             "transition",
             lambda right, u, state, v, uniform, *rest: right(u, state, v, 0 * uniform, *rest),
         ),
@@ -597,7 +597,7 @@ ZOO = (
         CHAINS,
         moments,
         COVARIANCE,
-        swap(hamiltonian, "energy", lambda state, v: state.potential + v.square().sum(-1)),
+        swap(kernel, "energy", lambda state, v: state.potential + v.square().sum(-1)),
     ),
     Defect(
         "velocities of another mass than their energy",
@@ -605,7 +605,7 @@ ZOO = (
         moments,
         COVARIANCE,
         around(
-            hamiltonian,
+            chains,
             "transition",
             lambda right, u, state, v, *rest: right(u, state, 1.3 * v, *rest),
         ),
