@@ -1,46 +1,23 @@
-"""The store: finished runs on disk, each written once and never changed.
-
-    folder/<study>/<key>.json    the run
-    folder/<study>/<key>.nc      its arrays, an ArviZ InferenceData file in netCDF
-
-The .json is the commit mark. The arrays get their name first, the run second; a run without its
-.json does not exist. Each file is written beside its place, flushed to the disk, and only then
-given its name by a hard link, which, unlike a rename, cannot replace a file that is already there.
-So a writer may be killed at any moment, and any number of writers may save the same key: what was
-acknowledged stays whole, and the first writer wins. (Equal keys mean equal runs; see `key_of`.)
-
-A file that is no run, such as one torn by a full disk of another program, is listed by `problems`
-and otherwise passed over: one bad file must not hide a hundred good ones. A run of a newer
-version stops everything instead, because a report without it would be silently incomplete.
-"""
+"""Runs in a folder: saved, listed and found again."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import secrets
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote
 
-import h5netcdf
 import numpy as np
-import xarray as xr
 
 from bnn.errors import InputError
 from bnn.run import Arrays, NoRun, Run
+from bnn.store.netcdf import from_netcdf, to_netcdf
+from bnn.store.writing import check_folder, sweep, write_whole
 
 FOLDER_NAME = re.compile(r"\w[\w .+-]{0,99}", re.ASCII)
-STALE = 3600.0  # seconds after which a temporary file has lost its writer; saving takes far less
-OWN_ROWS = ("train", "unseen", "grid")  # all other conditions are the test rows, disturbed
 READING = "Check its permissions, or name another folder with --runs."
 WRITING = "Free some space or name another folder with --runs; the runs there are unharmed."
-AXES = {"probs": ("class",), "x": ("feature",)}  # after the points; most quantities have no more
 
 
 @dataclass(frozen=True)
@@ -68,7 +45,7 @@ class Store:
                 return False
             place.parent.mkdir(parents=True, exist_ok=True)
             if arrays:
-                write_whole(place.with_suffix(".nc"), _to_netcdf(arrays))
+                write_whole(place.with_suffix(".nc"), to_netcdf(arrays))
             return write_whole(place, run.to_json().encode())
 
     def check_writable(self) -> None:
@@ -110,7 +87,7 @@ class Store:
         """
         path = self._file(run.study, run.key, ".nc")
         try:
-            return _from_netcdf(path)
+            return from_netcdf(path)
         except FileNotFoundError:
             return {}
         except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -157,7 +134,7 @@ class Store:
         found: list[Run | str] = []
         with _told(f"to read {str(folder)!r}", READING):
             paths = _listing(folder)
-        _sweep(paths)
+        sweep(paths)
         for path in (path for path in paths if path.suffix == ".json"):
             try:
                 run = Run.from_json(path.read_bytes().decode())
@@ -191,114 +168,3 @@ def _listing(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except FileNotFoundError:
         return []
-
-
-def check_folder(folder: Path) -> None:
-    """Make sure that a folder is there and takes files, or raise OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
-
-
-def write_whole(path: Path, content: bytes | memoryview, *, replace: bool = False) -> bool:
-    """Write a file that appears whole or not at all, in the place of another only if asked.
-
-    Returns:
-        Whether it was written: False if a file was there already.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            os.replace(temporary, path)
-        else:
-            _give_name(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-    return True
-
-
-def _give_name(temporary: Path, path: Path) -> None:
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise FileExistsError(path) from None
-        os.replace(temporary, path)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make new names in a folder last through a power cut, where the system can."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _sweep(paths: list[Path]) -> None:
-    """Remove the temporary files of writers that were killed."""
-    for path in (p for p in paths if p.name.startswith(".") and p.suffix == ".tmp"):
-        with contextlib.suppress(OSError):  # gone already, or not ours to remove
-            if time.time() - path.stat().st_mtime > STALE:
-                path.unlink()
-
-
-def _to_netcdf(arrays: Arrays) -> memoryview:
-    """Return an InferenceData file: standard groups only, so that ArviZ opens it."""
-    groups: dict[str, dict[str, xr.Variable]] = {}
-    for name, array in arrays.items():
-        group, variable, dims = _place_of(name, array.ndim)
-        values = _compact(array)[None] if group == "log_likelihood" else _compact(array)
-        packed: dict[str, object] = {"zlib": True, "complevel": 1} if values.size else {}
-        encoding = {**packed, "_FillValue": None} if values.dtype.kind == "f" else packed
-        groups.setdefault(group, {})[variable] = xr.Variable(dims, values, encoding=encoding)
-    tree = xr.DataTree.from_dict({name: xr.Dataset(part) for name, part in groups.items()})
-    return tree.to_netcdf(engine="h5netcdf")
-
-
-def _place_of(name: str, axes: int) -> tuple[str, str, tuple[str, ...]]:
-    """Return the group, the variable and the dimensions of an array."""
-    if name == "test_draw_log_prob":
-        return "log_likelihood", "y", ("chain", "draw", "test_point")
-    group, variable = ("observed_data", "y") if name == "test_y" else ("predictions", _quote(name))
-    condition, _, quantity = name.partition("_")
-    points = f"{condition}_point" if condition in OWN_ROWS else "test_point"
-    named = ("class",) if name == "test_y" else AXES.get(quantity, ())
-    others = tuple(f"{_quote(name)}_dim_{axis}" for axis in range(1, axes))
-    return group, variable, (points, *(named if len(named) == axes - 1 else others))[:axes]
-
-
-def _from_netcdf(path: Path) -> dict[str, np.ndarray]:
-    names = {"log_likelihood": "test_draw_log_prob", "observed_data": "test_y"}
-    arrays = {}
-    with h5netcdf.File(path, "r") as file:
-        for group, part in file.groups.items():
-            for variable, values in part.variables.items():
-                arrays[names.get(group) or unquote(variable)] = values[...]
-    if "test_draw_log_prob" in arrays:
-        arrays["test_draw_log_prob"] = arrays["test_draw_log_prob"][0]
-    return arrays
-
-
-def _quote(name: str) -> str:
-    """Return a name that netCDF takes; shifts are named by people ('blur 1/2')."""
-    return quote(name, safe=" @+=,()")
-
-
-def _compact(array: np.ndarray) -> np.ndarray:
-    """Return real numbers as float32, unless one of them would overflow."""
-    if array.dtype.kind != "f":
-        return array
-    fits = np.abs(array[np.isfinite(array)], dtype=np.float64).max(initial=0.0)
-    return array.astype(np.float32) if fits < np.finfo(np.float32).max else array
