@@ -3,6 +3,7 @@
     likelihood:  L(w) = -1/B sum_n log p(y_n | x_n, w)
     joint:       L(w) + 1/N sum_i [(w_i - m_i)^2 / (2 t_i^2) + log t_i + log(2 pi) / 2]
     ELBO:        1/S sum_s L(m + e^r eps_s) + k/N KL(q || p),    q = Normal(m, e^r), p = Normal(.)
+    by rows:     the same with noise of its own for every row, see `bnn.networks.layerwise`
 
 Each function takes a problem and the rows of a batch, and returns None where it does not know the
 problem. The training loop then follows autograd, as it does where the two are found to differ.
@@ -17,7 +18,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bnn.backpropagation import HALF_LOG_2PI, NO_MASKS, Backpropagation, perceptron, recognised
+from bnn.backpropagation import (
+    HALF_LOG_2PI,
+    NO_MASKS,
+    Backpropagation,
+    Perturbed,
+    perceptron,
+    recognised,
+)
 from bnn.networks import Functional, Partial
 from bnn.priors import normal_moments
 from bnn.problem import Problem
@@ -139,5 +147,41 @@ def of_elbo(
         torch.addcmul(shares, by_log, spread, out=by_log)
         kl = torch.addmv(constant, log_spread, shares).add_(squares, alpha=0.5)
         return kl.add_(losses.mean(1) if draws > 1 else losses.view(-1)), slope
+
+    return Gradient(networks.see, networks.order, at)
+
+
+def of_elbo_by_rows(
+    problem: Problem, rows: int, phi: Tensor, kl_weight: float = 1.0
+) -> Gradient | None:
+    """Write out the same with local noise for each row, and one draw of the likelihood's own.
+
+    Of the variances V = e^2r of the network's weights, dL/dr = 2 V dL/dV.
+    """
+    prior = normal_moments(problem.prior_distribution())
+    if prior is None or not recognised(problem) or not perceptron(problem.network):
+        return None
+    (mean, scale), share = prior, kl_weight / problem.points
+    size, inner = len(scale), problem.network.layout.size
+    decay, constant = share / scale.square(), share * (scale.log().sum() - size / 2)
+    centre, log_spread = phi.unbind(1)
+    slope, variance = torch.zeros_like(phi), torch.zeros_like(centre)
+    networks = Perturbed(problem, rows, centre, variance)
+    by_mean, by_log = slope.unbind(1)
+    numbers = sum(networks.sizes)
+
+    def at(batch: int, noise: Streams) -> tuple[Tensor, Tensor]:
+        eps = noise.normal(1, 1, size)[:, 0, 0, inner:]
+        each = noise.normal(1, 1, rows, numbers)[:, 0, 0]
+        spread = log_spread.exp()
+        torch.mul(spread, spread, out=variance)
+        shift = spread[:, inner:] * eps
+        losses = networks(each, centre[:, inner:] + shift, batch)
+        away = centre - mean
+        torch.addcmul(networks.by_means, away, decay, out=by_mean)
+        torch.add(networks.by_variances * 2, decay, out=by_log).mul_(variance).sub_(share)
+        by_log[:, inner:].addcmul_(networks.by_means[:, inner:], shift)
+        squares = (away.square() + variance) @ decay
+        return losses + squares / 2 - share * log_spread.sum(1) + constant, slope
 
     return Gradient(networks.see, networks.order, at)

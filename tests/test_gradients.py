@@ -47,7 +47,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "noise by input": Normal(InputNoise(floor=0.3)),
     "softplus noise": Normal(SoftplusNoise(floor=0.1)),
 }
-METHODS = (MLE(), MAP(), MeanField())
+METHODS = (MLE(), MAP(), MeanField(), MeanField(estimator="local"))
 ROWS, REPLICAS = 30, 3
 
 
@@ -198,6 +198,32 @@ def test_the_elbo_is_that_of_the_guide(case: str, draws: int, kl_weight: float) 
 
     gradient.see(x, y)
     assert close(gradient.at(0, Streams(*STREAMS)), autograd(loss, phi), 1e-12)
+
+
+@pytest.mark.parametrize("hidden", [[], [5], [20, 7]])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("case", LIKELIHOODS)
+def test_the_elbo_by_rows_is_that_of_layers_perturbed(
+    case: str, hidden: list[int], activation: str
+) -> None:
+    problem = replace(posed(case, hidden, activation), prior=NormalPrior(0.7, loc=0.3))
+    phi = torch.stack(
+        [normal(REPLICAS, problem.layout.size), normal(REPLICAS, problem.layout.size)], 1
+    )
+    gradient = gradients.of_elbo_by_rows(problem, 10, phi, 0.25)
+    assert gradient is not None
+    loss = MeanField(estimator="local", kl_weight=0.25)._by_rows(problem)
+    assert loss is not None
+    x, y = problem.batch(problem.train)
+    gradient.see(x, y)
+    for batch in (1, 0):
+        rows = slice(10 * batch, 10 * batch + 10)
+        found = gradient.at(batch, Streams(*STREAMS))
+        expected = autograd(
+            lambda phi, r=rows: loss(problem, phi, x[:, r], y[:, r], Streams(*STREAMS)), phi
+        )
+        assert close(found, expected, 1e-11)
+        phi.mul_(0.9)  # the parameters are read anew
 
 
 @pytest.mark.parametrize("method", [*METHODS, MCDropout(), MCDropout(input_rate=0.2)])

@@ -17,6 +17,7 @@ a processor's vectors then run along the rows, also in a softmax over few classe
 from bnn.backpropagation.activations import ACTIVATIONS
 from bnn.backpropagation.heads import HALF_LOG_2PI
 from bnn.backpropagation.passes import NO_MASKS, Backpropagation, Forward
+from bnn.backpropagation.perturbed import Perturbed
 from bnn.backpropagation.recognition import perceptron, recognised
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "NO_MASKS",
     "Backpropagation",
     "Forward",
+    "Perturbed",
     "perceptron",
     "recognised",
 ]

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from bnn.errors import InputError
-from bnn.gradients import of_elbo
+from bnn.gradients import WriteOut, of_elbo, of_elbo_by_rows
 from bnn.methods.accuracy import Accuracy
 from bnn.methods.partial import Which, partial
 from bnn.networks.layerwise import Layerwise, Perturbation
@@ -93,10 +93,16 @@ class MeanField:
             self.kl_weight,
             progress,
             self._by_rows(problem),
-            given(of_elbo, draws=self.draws, kl_weight=self.kl_weight)
-            if self.estimator == "reparameterised"
-            else None,
+            self._written_out,
         )
+
+    @property
+    def _written_out(self) -> WriteOut | None:
+        if self.estimator == "reparameterised":
+            return given(of_elbo, draws=self.draws, kl_weight=self.kl_weight)
+        if self.estimator == "local" and self.draws == 1:
+            return given(of_elbo_by_rows, kl_weight=self.kl_weight)
+        return None
 
     def _by_rows(self, problem: Problem) -> Loss | None:
         """Return the loss with noise of its own for every row; None where rows share it."""
