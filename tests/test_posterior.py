@@ -11,7 +11,6 @@ import torch
 from small import apart, normal, quick, real_targets, relative, serves, two_classes
 from torch import nn
 
-from bnn import posterior as module
 from bnn.errors import InputError
 from bnn.likelihoods import FixedNoise, InputNoise, LearnedNoise, Noise, Normal
 from bnn.methods import (
@@ -28,13 +27,15 @@ from bnn.methods import (
 from bnn.methods.dropout import DroppedUnits
 from bnn.methods.mean_field import FactorisedNormal
 from bnn.networks import MLP
-from bnn.posterior import Atoms, Posterior, predict
+from bnn.posterior import Atoms, Posterior, predict, running
+from bnn.posterior import posterior as drawing
 from bnn.predictive import CategoricalMixture, NormalMixture
 from bnn.problem import Problem
 from bnn.seeds import Streams
 
 SEEDS = [11, 5, 8]
-SIZES = ("UNITS_AT_ONCE", "WEIGHTS_AT_ONCE")  # the bounds of what a prediction holds at once
+# The bounds of what a prediction holds at once, and where they are.
+SIZES = {"UNITS_AT_ONCE": running, "WEIGHTS_AT_ONCE": drawing}
 every_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 
 
@@ -111,8 +112,8 @@ def test_draws_and_rows_in_chunks_are_the_same(
 ) -> None:
     posterior = fitted(method)
     expected, latents = posterior.outputs(inputs()[None], 10)
-    monkeypatch.setattr(module, "ROW_MULTIPLE", 5)
-    monkeypatch.setattr(module, size, at_once)
+    monkeypatch.setattr(running, "ROW_MULTIPLE", 5)
+    monkeypatch.setattr(SIZES[size], size, at_once)
     found, again = posterior.outputs(inputs()[None], 10)
     assert found.shape == expected.shape
     assert apart(found, expected) < 1e-13
@@ -123,7 +124,7 @@ def test_draws_and_rows_in_chunks_are_the_same(
 def test_what_a_prediction_holds_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     posterior = fitted(MeanField())
     weights, units = list[int](), list[int]()
-    draw, run = FactorisedNormal.draw, module._Perceptrons.__call__
+    draw, run = FactorisedNormal.draw, running._Perceptrons.__call__
 
     def drawn(*given):
         found = draw(*given)
@@ -136,9 +137,9 @@ def test_what_a_prediction_holds_at_once_is_bounded(monkeypatch: pytest.MonkeyPa
         return outputs
 
     monkeypatch.setattr(FactorisedNormal, "draw", drawn)
-    monkeypatch.setattr(module._Perceptrons, "__call__", ran)
-    monkeypatch.setattr(module, "WEIGHTS_AT_ONCE", 2000)
-    monkeypatch.setattr(module, "UNITS_AT_ONCE", 3000)
+    monkeypatch.setattr(running._Perceptrons, "__call__", ran)
+    monkeypatch.setattr(SIZES["WEIGHTS_AT_ONCE"], "WEIGHTS_AT_ONCE", 2000)
+    monkeypatch.setattr(SIZES["UNITS_AT_ONCE"], "UNITS_AT_ONCE", 3000)
     outputs, _ = posterior.outputs(inputs(500)[None], 70)
     assert outputs.shape == (3, 70, 500, 2)
     assert max(weights) <= 2000 < sum(weights)
@@ -155,8 +156,8 @@ def test_chunks_keep_masks_and_learned_noise_with_their_draws(
         posterior = quick(method, epochs=2).fit(problem, [0, 1])
         expected = predict(posterior, inputs(), 9)
         with monkeypatch.context() as patched:
-            patched.setattr(module, "ROW_MULTIPLE", 5)
-            for size in SIZES:
+            patched.setattr(running, "ROW_MULTIPLE", 5)
+            for size, module in SIZES.items():
                 patched.setattr(module, size, at_once)
             found = predict(posterior, inputs(), 9)
         assert apart(found.loc, expected.loc) < 1e-13
