@@ -16,7 +16,6 @@ from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from small import apart, normal, quick, real_targets, relative, table, two_classes
 from torch import Tensor
 
-from bnn import variational
 from bnn.data import Dataset, Scaling
 from bnn.likelihoods import (
     Bernoulli,
@@ -35,7 +34,7 @@ from bnn.optimise import Training
 from bnn.priors import Laplace, Normal, Prior, StudentT
 from bnn.problem import Problem
 from bnn.seeds import Streams
-from bnn.variational import fast_negative_elbo, pyro_negative_elbo
+from bnn.variational import VALIDATION_DRAWS, fast_negative_elbo, pyro_negative_elbo, trust
 
 LIKELIHOODS: dict[str, tuple[Callable[..., Dataset], Likelihood]] = {
     "categorical": (two_classes, Categorical()),
@@ -230,7 +229,7 @@ def test_a_wrong_fast_step_is_noticed_and_pyros_own_taken(
 ) -> None:
     problem, method = posed(case), quick(MeanField(), epochs=5, batch_size=10)
     fast = method.fit(problem, [0, 1, 2])
-    monkeypatch.setattr(variational, "fast_negative_elbo", wrong(1.0001))
+    monkeypatch.setattr(trust, "fast_negative_elbo", wrong(1.0001))
     with pytest.warns(UserWarning, match=r"differs from Pyro's by 1\.0e-04 .* slower"):
         slow = method.fit(problem, [0, 1, 2])
     assert apart(slow.fit.parameters, fast.fit.parameters) < 1e-11
@@ -242,7 +241,7 @@ def test_a_wrong_gradient_alone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
         right = fast_negative_elbo(*arguments)
         return right.detach() + 0.9 * (right - right.detach())
 
-    monkeypatch.setattr(variational, "fast_negative_elbo", frozen)
+    monkeypatch.setattr(trust, "fast_negative_elbo", frozen)
     with pytest.warns(UserWarning, match=r"by 1\.0e-01"):
         quick(MeanField(), epochs=1).fit(posed("categorical"), [0, 1, 2])
 
@@ -256,7 +255,7 @@ def test_one_wrong_replica_among_large_ones_is_noticed(monkeypatch: pytest.Monke
     scale = problem.targets.scale.clone()
     scale[:2] *= 1e-4  # the losses of the first two are enormous
     problem = replace(problem, targets=Scaling(problem.targets.mean, scale))
-    monkeypatch.setattr(variational, "fast_negative_elbo", third)
+    monkeypatch.setattr(trust, "fast_negative_elbo", third)
     with pytest.warns(UserWarning, match="differs from Pyro's"):
         quick(MeanField(), epochs=1).fit(problem, [0, 1, 2])
 
@@ -268,7 +267,7 @@ def test_a_step_that_is_lost_where_pyros_is_not_is_noticed(
         right = fast_negative_elbo(*arguments)
         return torch.where(torch.tensor([False, True, False]), torch.nan, right)
 
-    monkeypatch.setattr(variational, "fast_negative_elbo", lost)
+    monkeypatch.setattr(trust, "fast_negative_elbo", lost)
     with pytest.warns(UserWarning, match="by inf"):
         posterior = quick(MeanField(), epochs=1).fit(posed("categorical"), [0, 1, 2])
     assert posterior.fit.diverged == (False, False, False)  # thanks to Pyro's
@@ -316,7 +315,7 @@ def test_validation_is_the_mixtures_loss_under_fixed_draws() -> None:
     assert curve.validation[0] == pytest.approx(curve.validation[2], rel=1e-10)
     assert curve.train[0] != pytest.approx(curve.train[2], rel=1e-3)  # whose draws are new
     streams = Streams([6], "validation noise", torch.device("cpu"), torch.float64)
-    weights, _ = posterior.family.draw(streams, variational.VALIDATION_DRAWS)
+    weights, _ = posterior.family.draw(streams, VALIDATION_DRAWS)
     x, y = problem.batch(problem.validation)
     probs = problem.outputs(weights, x).softmax(-1)[0]
     of_labels = probs[:, torch.arange(20), y[0]]

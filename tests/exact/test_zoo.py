@@ -25,7 +25,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import linear, softplus
 
 from bnn import gradients as written_out
-from bnn import predictive, priors, variational
+from bnn import predictive, priors
 from bnn.check import Check, Row, Subject
 from bnn.check.evidence import evidence
 from bnn.check.gradients import gradients
@@ -78,7 +78,7 @@ from bnn.predictive import NormalMixture
 from bnn.priors import Flat
 from bnn.problem import Problem
 from bnn.seeds import Streams
-from bnn.variational import NormalGuide
+from bnn.variational import NormalGuide, fast_negative_elbo, fit
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -133,7 +133,7 @@ def nothing(*given: object, **named: object) -> None:
 
 # Neither Pyro nor a second derivation of the gradient is asked: else they would tell.
 UNWATCHED = together(
-    swap(variational, "trusted", lambda *given: variational.fast_negative_elbo),
+    swap(fit, "trusted", lambda *given: fast_negative_elbo),
     swap(mean_field, "of_elbo", nothing),
     swap(maximum_posterior, "of_joint", nothing),
 )
@@ -168,7 +168,7 @@ def kl_share(share: Callable[[Problem, Tensor], float]) -> Patch:
         weights, kl = family(phi).with_divergence(noise, problem.prior_distribution())
         return (problem.loss(weights, x, y) + share(problem, x) * kl).mean(1)
 
-    return swap(variational, "trusted", lambda *given: elbo)
+    return swap(fit, "trusted", lambda *given: elbo)
 
 
 def wrong_leapfrog(potential, state, velocity, step, steps, scale) -> tuple[State, Tensor]:
