@@ -4,7 +4,8 @@ A problem's network is a function of its weights: `Functional` is a module's, `P
 some of its parameters as weights, `Tangent` is linear in them.
 """
 
-from bnn.networks.functional import Batched, Functional
+from bnn.networks.batched import Batched
+from bnn.networks.functional import Functional
 from bnn.networks.mlp import MLP
 from bnn.networks.network import Network
 from bnn.networks.partial import Partial
