@@ -131,7 +131,8 @@ def _kind(method: Method) -> str:
     inner: Any = method
     while inner is not None:
         names += [] if isinstance(inner, Under) else [type(inner).__name__]
-        inner = getattr(inner, "method", getattr(inner, "member", None))
+        among = getattr(inner, "candidates", (None,))  # which are all of one kind
+        inner = getattr(inner, "method", getattr(inner, "member", among[0]))
     return " of ".join(names)
 
 
