@@ -8,12 +8,13 @@ simulation takes many fits and any model, so it stands apart: `simulations(...).
 
 from collections.abc import Callable
 
-from bnn.check.calibration import Calibration, Simulations, simulations
+from bnn.check.calibration import Calibration
 from bnn.check.evidence import evidence
 from bnn.check.gradients import gradients
 from bnn.check.moments import moments
 from bnn.check.predictions import predictions
 from bnn.check.row import Row
+from bnn.check.simulation import Simulations, simulations
 from bnn.check.subject import Subject
 from bnn.check.table import table
 from bnn.check.training import training

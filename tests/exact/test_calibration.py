@@ -20,15 +20,11 @@ from scipy import stats
 from small import apart, normal, quick, real_targets, table, two_classes
 from torch import Tensor
 
-from bnn.check.calibration import (
-    TESTS,
-    Calibration,
-    Simulated,
-    Simulations,
-    p_values,
-    simulations,
-)
+from bnn.check.calibration import Calibration
+from bnn.check.generation import Simulated
 from bnn.check.linear import LinearGaussian, linear_regression
+from bnn.check.simulation import Simulations, simulations
+from bnn.check.uniformity import TESTS, p_values
 from bnn.errors import InputError
 from bnn.hamiltonian import Moved, chains
 from bnn.likelihoods import SoftLabels
