@@ -207,7 +207,7 @@ study = Study(
         LAPLACE,
         SWAG(MAP(SHORT)),
         SGHMC(),
-        HMC(chains=4, samples=250, thin=2, max_steps=64),
+        HMC(chains=4, samples=250, thin=1),
         *VALIDATED,
     ),
     prior=NORMAL,

@@ -32,7 +32,7 @@ from bnn.check.gradients import gradients
 from bnn.check.moments import moments
 from bnn.check.predictions import mixture, predictions
 from bnn.check.training import training
-from bnn.curvature import rows as curvature_rows
+from bnn.curvature import perceptrons as curvature_perceptrons
 from bnn.curvature.full import FullGaussian
 from bnn.hamiltonian import State, chains, kernel
 from bnn.likelihoods import FixedNoise
@@ -533,7 +533,7 @@ ZOO = (
         LAPLACE,
         moments,
         COVARIANCE,
-        around(curvature_rows, "fisher_root", lambda right, *given: right(*given) ** 0),
+        around(curvature_perceptrons, "fisher_root", lambda right, *given: right(*given) ** 0),
     ),
     Defect(
         "the curvature without the prior",
