@@ -138,9 +138,10 @@ MEANING: Mapping[str, str] = {
     "fixed": (
         "The same on every set and every split. Not chosen by test scores set by set, but not blind"
         " to them either: the short training of the point estimates and the estimator of the mean"
-        " field, where SWAG starts, and Laplace's batch, steps and number of updates, were settled"
-        " after others had been seen on some sets (Laplace's: about a dozen, on 8 splits). No"
-        " publication has quite these settings: a published figure is a neighbour here."
+        " field, where SWAG starts, how many and how long HMC's trajectories are, and Laplace's"
+        " batch, steps and number of updates, were settled after others had been seen on some sets"
+        " (Laplace's: about a dozen, on 8 splits). No publication has quite these settings: a"
+        " published figure is a neighbour here."
     ),
 }
 
