@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.progress import TaskID
 
+from bnn.bars import progress_bar
 from bnn.check import check, table
 from bnn.data import DATASETS, uci
 from bnn.errors import InputError, choose, did_you_mean
-from bnn.execution import progress_bar
 from bnn.methods import METHODS
 from bnn.report import page
 from bnn.report.words import count

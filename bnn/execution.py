@@ -21,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bnn.bars import Bars
 from bnn.batch import Batch
 from bnn.errors import InputError
 from bnn.forecast import NEGLIGIBLE, check, forecast
 from bnn.memory import available
-from bnn.optimise import Progress as Tell
+from bnn.optimise import Progress
 from bnn.store import Store
 from bnn.threads import one_thread
 
@@ -66,24 +66,17 @@ def execute(batches: Sequence[Batch], store: Store, *, workers: int, console: Co
     workers = _affordable(batches, workers)
     shards = [shard for batch in batches for shard in _shards(batch, workers)]
     workers = min(workers, len(shards))
-    with progress_bar(console) as bar:
-        rows = [
-            bar.add_task(f"{s.data.name} · {s.method.label} × {len(s.seeds)}", total=1.0)
-            for s in shards
-        ]
-
-        def update(i: int, share: float) -> None:
-            bar.update(rows[i], completed=share)
-
+    names = [f"{s.data.name} · {s.method.label} × {len(s.seeds)}" for s in shards]
+    with Bars(names, console) as bars:
         if workers <= 1:
             with one_thread():
                 for i, shard in enumerate(shards):
-                    _work(shard, store, partial(update, i))
+                    _work(shard, store, partial(bars.update, i))
         else:
-            _share_out(shards, store, workers, update)
+            _share_out(shards, store, workers, bars.update)
 
 
-def _work(batch: Batch, store: Store, tell: Tell) -> None:
+def _work(batch: Batch, store: Store, tell: Progress) -> None:
     for run, arrays in batch.runs(tell):
         store.discard(run.study, run.key)
         store.save(run, arrays)
@@ -161,18 +154,3 @@ def _worker(batch: Batch, store: Store, board: Path, i: int, count: int) -> None
     shares = np.memmap(board, dtype=np.float32, mode="r+", shape=count)
     with one_thread():
         _work(batch, store, partial(shares.__setitem__, i))
-
-
-def progress_bar(console: Console) -> Progress:
-    """Return a bar with a line for each task."""
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("and"),
-        TimeRemainingColumn(),
-        TextColumn("to go"),
-        console=console,
-        speed_estimate_period=3600,  # seconds: epochs may be minutes apart
-    )

@@ -22,7 +22,7 @@ from bnn.backpropagation import (
     HALF_LOG_2PI,
     NO_MASKS,
     Backpropagation,
-    Perturbed,
+    PerturbedBackpropagation,
     perceptron,
     recognised,
 )
@@ -156,7 +156,9 @@ def of_elbo_by_rows(
 ) -> Gradient | None:
     """Write out the same with local noise for each row, and one draw of the likelihood's own.
 
-    Of the variances V = e^2r of the network's weights, dL/dr = 2 V dL/dV.
+    With the variances V = e^2r of the network's weights, and w = m + e^r eps of the likelihood's:
+
+        d/dr = 2 V dL/dV + k/N (V / t^2 - 1),    d/dr = dL/dw e^r eps + k/N (V / t^2 - 1)
     """
     prior = normal_moments(problem.prior_distribution())
     if prior is None or not recognised(problem) or not perceptron(problem.network):
@@ -166,7 +168,7 @@ def of_elbo_by_rows(
     decay, constant = share / scale.square(), share * (scale.log().sum() - size / 2)
     centre, log_spread = phi.unbind(1)
     slope, variance = torch.zeros_like(phi), torch.zeros_like(centre)
-    networks = Perturbed(problem, rows, centre, variance)
+    networks = PerturbedBackpropagation(problem, rows, centre, variance)
     by_mean, by_log = slope.unbind(1)
     numbers = sum(networks.sizes)
 

@@ -205,7 +205,7 @@ def command_line(study: Study) -> None:
         try:
             look, every = study.look, study.whole() if larger else study
             if quick:
-                some = None if larger else look.datasets
+                some = None if larger and study.larger else look.datasets
                 chosen = every.select(methods or look.methods, datasets or some, seeds)
                 chosen = chosen.quick(seeds or look.seeds)
             else:

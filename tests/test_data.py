@@ -129,6 +129,7 @@ def test_label_distributions_are_labels() -> None:
         ({"y": torch.full((40, 4), 0.25)}, "another length"),
         ({"shifted": {"blur": torch.zeros(39, 2)}}, r"under 'blur' of shape \(40, 2\).*\(39, 2\)"),
         ({"shifted": {"blur": torch.full((40, 2), torch.nan)}}, "finite inputs under 'blur'"),
+        ({"shifted": {"test": torch.zeros(40, 2)}}, "other names than 'train', 'test'"),
         ({"unseen": torch.zeros(5, 3)}, r"unseen inputs of shape \(5, 2\); found shape \(5, 3\)"),
         ({"unseen": torch.zeros(0, 2)}, "unseen inputs"),
         ({"unseen": torch.full((5, 2), torch.inf)}, "finite unseen inputs; found 10"),

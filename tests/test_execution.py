@@ -13,9 +13,10 @@ from rich.progress import TimeRemainingColumn
 from small import quick, real_targets
 
 from bnn import execution, forecast
+from bnn.bars import Bars, progress_bar
 from bnn.batch import Batch
 from bnn.errors import InputError
-from bnn.execution import _affordable, _shards, execute, progress_bar
+from bnn.execution import _affordable, _shards, execute
 from bnn.methods import HMC, MLE, NUTS, FullRank, MeanField, Method
 from bnn.networks import MLP
 from bnn.optimise import Training
@@ -87,6 +88,25 @@ def test_a_bar_tells_what_is_left() -> None:
     for now[0], share in ((100.0, 0.1), (400.0, 0.4)):  # epochs of minutes
         bar.update(task, completed=share)
     assert bar.tasks[0].time_remaining == 600
+
+
+def test_lines_are_of_what_is_under_way_and_of_all() -> None:
+    bars = Bars(["one", "two", "three"], Console(file=io.StringIO()))
+
+    def lines() -> dict[str, float]:
+        return {t.description: t.completed for t in bars._bar.tasks if t.visible}
+
+    assert lines() == {"All 3": 0.0}
+    bars.update(1, 0.5)
+    assert lines() == {"two": 0.5, "All 3": 0.5}
+    bars.update(0, 0.25)
+    bars.update(1, 1.0)
+    assert lines() == {"one": 0.25, "All 3": 1.25}
+    waiting = [task.description for task in bars._bar.tasks if not task.started]
+    assert waiting == ["three"]  # its time has not begun
+    alone = Bars(["one"], Console(file=io.StringIO()))
+    alone.update(0, 1.0)
+    assert [task.description for task in alone._bar.tasks if task.visible] == ["one"]
 
 
 # Threads.

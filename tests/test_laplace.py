@@ -16,7 +16,14 @@ from torch.func import functional_call
 
 from bnn.curvature import Diagonal, Full, Kronecker, rows
 from bnn.errors import InputError
-from bnn.likelihoods import Bernoulli, FixedNoise, InputNoise, Likelihood, SoftLabels
+from bnn.likelihoods import (
+    Bernoulli,
+    FixedNoise,
+    InputNoise,
+    Likelihood,
+    SoftLabels,
+    SoftplusNoise,
+)
 from bnn.likelihoods import Normal as NormalLikelihood
 from bnn.methods.laplace import Laplace, LaplaceNormal
 from bnn.methods.maximum_posterior import MAP
@@ -177,12 +184,18 @@ def test_the_curvature_written_out_is_that_of_autograd(
     problem = Problem.of(data, net).take([0, 0])
     weights = problem.initial([0, 1]) + 0.3 * normal(2, problem.layout.size)
     found = Full.of(problem, weights)
+    some = list(problem.network.layout.shapes)[::-1]
+    parts = torch.cat([*rows.roots(problem, weights, some)], 1)
     monkeypatch.setattr(rows, "perceptron", lambda network: False)
     assert relative(found.matrix, Full.of(problem, weights).matrix) < 1e-13
+    assert torch.equal(parts, torch.cat([*rows.roots(problem, weights, some)], 1))
 
 
-def test_noise_that_depends_on_the_input_has_the_fisher_information() -> None:
-    noise = NormalLikelihood(InputNoise(floor=0.2))
+@pytest.mark.parametrize("way", [InputNoise(floor=0.2), SoftplusNoise(floor=0.04)])
+def test_noise_that_depends_on_the_input_has_the_fisher_information(
+    way: InputNoise | SoftplusNoise,
+) -> None:
+    noise = NormalLikelihood(way)
     problem = Problem.of(real_targets(20), MLP(3, [], 2).double(), likelihood=noise)
     weights = 0.5 * normal(1, problem.layout.size)
     x, _ = problem.batch(problem.train)
@@ -190,11 +203,12 @@ def test_noise_that_depends_on_the_input_has_the_fisher_information() -> None:
     given = noise.distribution(outputs, {}, torch.ones(()))
     y = given.loc + given.scale * normal(100_000, 20, seed=2)
     # The mean of squared scores, by a sum over many targets of each row.
-    root = (given.scale.detach() ** 2 - 0.04).sqrt()
-    z = (y - given.loc).detach() / given.scale.detach()
-    score = torch.stack(
-        [z / given.scale.detach(), (z**2 - 1) * root**2 / given.scale.detach() ** 2], -1
-    )
+    scale = given.scale.detach()
+    z = (y - given.loc).detach() / scale
+    # What the scale gains, d log v / df / 2, with v = 0.04 + e^2f or 0.04 + log(1 + e^f).
+    free = outputs.detach()[:, 1]
+    rise = 2 * (2 * free).exp() if isinstance(way, InputNoise) else free.sigmoid()
+    score = torch.stack([z / scale, (z**2 - 1) * rise / (2 * scale**2)], -1)
     expected = torch.einsum("snk,snl->nkl", score, score) / len(score)
     design = torch.cat([x[0], torch.ones(20, 1)], 1)
     slopes = torch.zeros(20, 2, 8).double()

@@ -459,11 +459,21 @@ def test_spread_by_steps_is_the_spread_by_pairs(wide, narrow):
     assert not torch.equal(found, pairs)  # it went the other way
 
 
+@pytest.mark.parametrize("mean", [1e6, 1e18])
+def test_spread_does_not_depend_on_how_far_away_the_draws_are(mean):
+    loc = torch.full((1, 40, 2), mean, dtype=torch.float64)
+    loc[..., 1] = 0.0
+    found = spread(loc, torch.ones_like(loc), 2)
+    torch.testing.assert_close(
+        found, torch.full_like(found, 2 / math.sqrt(math.pi)), rtol=1e-12, atol=0
+    )
+
+
 def test_spread_goes_by_pairs_where_a_component_is_narrow_or_not_finite():
     g = torch.Generator().manual_seed(20)
     loc = torch.randn(1, 40, 3, generator=g, dtype=torch.float64)
     scale = torch.full_like(loc, 1e-3)
-    pairs = regression._spread_by_pairs(loc, scale.square(), 2)
+    pairs = regression._spread_by_pairs(loc - loc[:, :1], scale.square(), 2)
     assert torch.equal(spread(loc, scale, 2), pairs)
     loc[0, 0, 1] = math.nan
     assert spread(loc, scale + 1, 2).isnan().tolist()[0][0][0] == [False, True, False]

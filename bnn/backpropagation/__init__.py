@@ -7,8 +7,8 @@ Autograd finds the same numbers, but on a small network it takes longer to keep 
 compute. Here every product is one call for all replicas and draws, its result goes where it belongs
 (a buffer, or the layer's place in the flat gradient), and nothing is allocated but for masks. These
 multiply the units h_l, those of the inputs only where there is one draw. What a last layer reads
-that is trained alone is computed once. Whoever uses this compares it with autograd first; what it
-does not recognise is left to autograd.
+that is trained alone is computed once. Layers that are perturbed row by row have passes of their
+own. A training compares its gradients with autograd's first; what is not recognised is left to it.
 
 Rows are the last axis of all activations, `[networks, units, rows]`, networks = replicas x draws:
 a processor's vectors then run along the rows, also in a softmax over few classes.
@@ -17,7 +17,7 @@ a processor's vectors then run along the rows, also in a softmax over few classe
 from bnn.backpropagation.activations import ACTIVATIONS
 from bnn.backpropagation.heads import HALF_LOG_2PI
 from bnn.backpropagation.passes import NO_MASKS, Backpropagation, Forward
-from bnn.backpropagation.perturbed import Perturbed
+from bnn.backpropagation.perturbed import PerturbedBackpropagation
 from bnn.backpropagation.recognition import perceptron, recognised
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "NO_MASKS",
     "Backpropagation",
     "Forward",
-    "Perturbed",
+    "PerturbedBackpropagation",
     "perceptron",
     "recognised",
 ]

@@ -20,7 +20,7 @@ from bnn.networks import MLP
 from bnn.problem import Problem
 
 
-class Perturbed:
+class PerturbedBackpropagation:
     """Losses of all networks of a problem on batches of equally many rows, and their gradient.
 
     Arguments:

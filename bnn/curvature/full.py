@@ -29,7 +29,9 @@ class Full:
         matrix = weights.new_zeros(len(weights), size, size, dtype=torch.float64)
         for rows in roots(problem, weights, names):
             _add_gram(matrix, rows.flatten(1, 2))
-        return Full(sound(matrix.triu() + matrix.triu(1).mT))
+        matrix.triu_()  # the bands reach below the diagonal
+        matrix += matrix.triu(1).mT
+        return Full(sound(matrix))
 
     def posterior(self, prior: Tensor) -> FullGaussian:
         """Return the Normal of precision G + diag(prior)."""

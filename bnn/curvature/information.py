@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from bnn.errors import InputError
-from bnn.likelihoods import Bernoulli, Categorical, InputNoise, Normal, SoftLabels
+from bnn.likelihoods import (
+    Bernoulli,
+    Categorical,
+    InputNoise,
+    Noise,
+    Normal,
+    SoftLabels,
+    SoftplusNoise,
+)
 from bnn.problem import Problem
 
 
@@ -45,12 +53,25 @@ def fisher_root(problem: Problem, weights: Tensor, outputs: Tensor, y: Tensor) -
 
 
 def _normal_root(problem: Problem, given: Normal, weights: Tensor, outputs: Tensor) -> Tensor:
-    """The mean's information is 1 / scale^2, and that of the log scale 2."""
+    """The mean's information is 1 / v, that of an output that sets the variance (v' / v)^2 / 2."""
     unit = problem.targets.scale.double()[:, None, None]
     latents = {name: v.double() for name, v in problem.latents(weights[:, None]).items()}
     scale = given.noise.scale(outputs[:, None], latents, unit)[:, 0]
     mean = (1 / scale).expand(outputs.shape[:2])
-    if not isinstance(given.noise, InputNoise):
+    if given.noise.width == 1:
         return mean[..., None, None]
-    slope = (2 * outputs[..., 1]).exp() / scale**2  # of the log scale in the second output
-    return torch.diag_embed(torch.stack([mean, math.sqrt(2) * slope], dim=-1))
+    rise = _rise(given.noise, outputs[..., 1])
+    return torch.diag_embed(torch.stack([mean, rise / (math.sqrt(2) * scale**2)], dim=-1))
+
+
+def _rise(noise: Noise, free: Tensor) -> Tensor:
+    """Return dv/df of the variance in the second output."""
+    if isinstance(noise, InputNoise):
+        return 2 * (2 * free).exp()
+    if isinstance(noise, SoftplusNoise):
+        return free.sigmoid()
+    raise InputError(
+        "noise of known Fisher information: fixed, learned, InputNoise or SoftplusNoise",
+        type(noise).__name__,
+        "Use a method that needs no curvature.",
+    )

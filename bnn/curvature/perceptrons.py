@@ -41,6 +41,7 @@ def roots(problem: Problem, weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
     for i, (weight, _) in reversed(list(enumerate(layers))):
         read = units[i].double()[:, :, None]
         by_weight = places[2 * i].unflatten(-1, weight.shape[1:])
+        assert slope.shape[-1] == weight.shape[1]  # or the place would be resized in silence
         torch.mul(slope[..., None], read[..., None, :], out=by_weight)
         places[2 * i + 1].copy_(slope)
         if i:

@@ -26,7 +26,7 @@ def roots(problem: Problem, weights: Tensor, names: Sequence[str]) -> Iterator[T
     Yields:
         `[replicas, rows, rank, parameters]`, float64.
     """
-    if perceptron(problem.network) and len(names) == len(problem.network.layout.shapes):
+    if perceptron(problem.network) and list(names) == list(problem.network.layout.shapes):
         for x, y in chunks(problem, problem.network.outputs * problem.network.layout.size):
             yield perceptrons.roots(problem, weights, x, y)
         return

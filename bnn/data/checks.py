@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -45,6 +47,17 @@ def check_inputs(what: str, table: Tensor, shape: tuple[int, ...]) -> None:
             f"{what} of shape {shape}", f"shape {tuple(table.shape)}", "They must match x."
         )
     _check_finite(what, table)
+
+
+def check_conditions(names: Iterable[str]) -> None:
+    """Refuse conditions that are called as other rows are, whose predictions they would replace."""
+    taken = sorted({"train", "test", "unseen", "grid"} & set(names))
+    if taken:
+        raise InputError(
+            "shifts of other names than 'train', 'test', 'unseen' and 'grid'",
+            ", ".join(map(repr, taken)),
+            "These are the names of other rows: call the shift by what it does.",
+        )
 
 
 def check_targets(y: Tensor) -> None:

@@ -17,7 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnn.data.checks import check_classes, check_inputs, check_split, check_table, check_targets
+from bnn.data.checks import (
+    check_classes,
+    check_conditions,
+    check_inputs,
+    check_split,
+    check_table,
+    check_targets,
+)
 from bnn.data.scaling import Scope
 from bnn.data.split import Split
 from bnn.errors import choose
@@ -134,6 +141,7 @@ class Dataset:
             check_classes(self.y, self.classes)
         check_split(self.split, self.y, self.classes)
         features = self.x.shape[1:]
+        check_conditions(self.shifted)
         for name, table in self.shifted.items():
             check_inputs(f"inputs under {name!r}", table, (len(self.x), *features))
         for what, extra in (("unseen inputs", self.unseen), ("grid inputs", self.grid)):
