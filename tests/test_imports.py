@@ -8,9 +8,9 @@ import bnn
 ROOT = Path(bnn.__file__).parent
 ORDER = (
     "errors bars threads memory seeds lbfgs hamiltonian data layout networks priors averages "
-    "predictive likelihoods problem forecast backpropagation gradients optimise posterior diagnostics "
-    "variational curvature exact methods check metrics losses run scores evaluation batch store "
-    "execution statistics table plots report benchmark study cli"
+    "predictive likelihoods problem forecast backpropagation gradients optimise posterior "
+    "diagnostics variational curvature exact methods check metrics losses run scores evaluation "
+    "batch store execution statistics table plots report benchmark study cli"
 ).split()
 
 
