@@ -46,6 +46,7 @@ def svg(figure: Figure, title: str, description: str) -> str:
         element.tag = element.tag.rpartition("}")[2]
         element.attrib = dict(_attributes(element.attrib, names))
         element.text, element.tail = (element.text or "").strip(), None
+    _simplify(root)
     for element in root.iter("g"):
         _hoist(element)
     _introduce(root, prefix, title, description)
@@ -90,6 +91,8 @@ def _attributes(found: dict[str, str], names: dict[str, str]) -> Iterator[tuple[
             yield from _presentation(value, names)
         elif name in ("d", "x", "y"):
             yield name, _brief(value)
+        elif name == "transform" and value.startswith("rotate(-0 "):
+            continue  # by nothing
         elif name == "href" and value.startswith("data:"):
             yield name, "".join(value.split())
         else:
@@ -103,6 +106,25 @@ def _presentation(style: str, names: dict[str, str]) -> Iterator[tuple[str, str]
         if name in ("font-family", "image-rendering"):  # the page's letters, and smooth images
             continue
         yield name, "currentColor" if value == INK else _renamed(value, names)
+
+
+def _simplify(root: ElementTree.Element) -> None:
+    """Leave out groups that only group, and at each use of a marker what it says itself."""
+    own = {element.get("id"): element.attrib for element in root.iter() if "id" in element.attrib}
+    for element in root.iter():
+        element[:] = [part for child in element for part in _unwrapped(child)]
+        if element.tag == "use":
+            for name in own.get(element.attrib["href"].removeprefix("#"), {}):
+                element.attrib.pop(name, None)
+
+
+def _unwrapped(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """Yield an element, or in place of a group without attributes what is in it."""
+    if element.tag != "g" or element.attrib:
+        yield element
+        return
+    for child in element:
+        yield from _unwrapped(child)
 
 
 def _hoist(group: ElementTree.Element) -> None:
