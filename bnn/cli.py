@@ -61,7 +61,7 @@ def report(
     if any("findings" in run.provenance for run in found):
         notes.append(FINDINGS)
     question = str(found[0].provenance.get("question", ""))
-    page.write(target, page.render(study, question, found, store.arrays, notes=notes))
+    page.write(target, page.render(study, question, found, store.light, notes=notes))
     for note in notes:
         typer.echo(note)
     typer.echo(f"Report: {target}")

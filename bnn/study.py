@@ -276,8 +276,8 @@ def carry_out(
     damaged = store.problems(study.name)
     first = []
     if study.findings is not None:
-        first = [study.findings(runs, store.arrays, report.with_suffix(".csv"))]
-    html = page.render(study.name, study.question, runs, store.arrays, notes=damaged, first=first)
+        first = [study.findings(runs, store.light, report.with_suffix(".csv"))]
+    html = page.render(study.name, study.question, runs, store.light, notes=damaged, first=first)
     page.write(report, html)
     console.print(f"Report: {report}", highlight=False)
     return any(run.status == "failed" for run in runs)

@@ -84,6 +84,7 @@ def test_a_run_and_its_arrays_come_back(tmp_path):
     assert store.problems("digits") == []
     assert_same(store.arrays(run), arrays)
     assert store.arrays(run)["test_nll"].dtype == np.float32
+    assert_same(store.light(run), {n: a for n, a in arrays.items() if n != "test_draw_log_prob"})
     assert np.issubdtype(store.arrays(run)["test_y"].dtype, np.integer)
 
 

@@ -95,10 +95,10 @@ class Group:
     @cached_property
     def _arrays(self) -> dict[str, Arrays]:
         done = [run for run in self.runs if run.status == "finished"]
-        return {run.key: light(self.lookup(run)) for run in done}
+        return {run.key: self.lookup(run) for run in done}
 
     def arrays(self, method: str) -> list[Arrays]:
-        """Return the arrays of a method's finished runs, without the draws, which are large."""
+        """Return the arrays of a method's finished runs."""
         return [self._arrays[run.key] for run in self.of(method)]
 
     def values(self, method: str, name: str) -> list[np.ndarray]:
@@ -135,11 +135,6 @@ def labels_of(runs: Sequence[Run]) -> dict[str, str]:
     labels = {run.method: short(str(run.settings.get("label", run.method))) for run in runs}
     shared = [label for label, count in Counter(labels.values()).items() if count > 1]
     return {m: f"{label} ({short(m)})" if label in shared else label for m, label in labels.items()}
-
-
-def light(arrays: Arrays) -> Arrays:
-    """Return the arrays of a run without its draws, which are large and in no figure."""
-    return {name: value for name, value in arrays.items() if name != "test_draw_log_prob"}
 
 
 def _natural(name: str) -> tuple[tuple[int, float, str], ...]:

@@ -23,7 +23,7 @@ from markupsafe import Markup
 from bnn.errors import InputError
 from bnn.plots.style import visible
 from bnn.report import facts, figures, generality, sections, tables
-from bnn.report.group import Lookup, groups, light
+from bnn.report.group import Lookup, groups
 from bnn.report.headline import headline
 from bnn.report.words import short
 from bnn.run import Arrays, Run
@@ -89,7 +89,7 @@ def _opened(runs: Sequence[Run], arrays: Lookup) -> tuple[list[Run], dict[str, A
     told, found = [], {}
     for run in runs:
         try:
-            found[run.key] = light(arrays(run)) if run.status == "finished" else {}
+            found[run.key] = dict(arrays(run)) if run.status == "finished" else {}
         except InputError as error:
             found[run.key] = {}
             run = replace(run, message="; ".join(filter(None, (run.message, f"Damaged: {error}"))))

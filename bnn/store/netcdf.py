@@ -40,12 +40,19 @@ def _place_of(name: str, axes: int) -> tuple[str, str, tuple[str, ...]]:
     return group, variable, (points, *(named if len(named) == axes - 1 else others))[:axes]
 
 
-def from_netcdf(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays in a file that `to_netcdf` made, under the names that they had."""
+def from_netcdf(path: Path, *, draws: bool = True) -> dict[str, np.ndarray]:
+    """Return the arrays in a file that `to_netcdf` made, under the names that they had.
+
+    Arguments:
+        path: of the file.
+        draws: whether with the log-likelihoods of single draws.
+    """
     names = {"log_likelihood": "test_draw_log_prob", "observed_data": "test_y"}
     arrays = {}
     with h5netcdf.File(path, "r") as file:
         for group, part in file.groups.items():
+            if group == "log_likelihood" and not draws:
+                continue
             for variable, values in part.variables.items():
                 arrays[names.get(group) or unquote(variable)] = values[...]
     if "test_draw_log_prob" in arrays:

@@ -79,15 +79,19 @@ class Store:
         """Return a sentence for each file of a study that should be a run and is none."""
         return [found for found in self._read(study) if isinstance(found, str)]
 
-    def arrays(self, run: Run) -> dict[str, np.ndarray]:
+    def arrays(self, run: Run, *, draws: bool = True) -> dict[str, np.ndarray]:
         """Return the arrays saved with a run; none where it was saved without.
+
+        Arguments:
+            run: as it was saved.
+            draws: whether with the log-likelihoods of single draws, which are nearly all of it.
 
         Raises:
             InputError: if their file cannot be read.
         """
         path = self._file(run.study, run.key, ".nc")
         try:
-            return from_netcdf(path)
+            return from_netcdf(path, draws=draws)
         except FileNotFoundError:
             return {}
         except (OSError, LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -96,6 +100,10 @@ class Store:
                 f"a file that cannot be read ({error})",
                 "Delete it and the .json beside it, and run the study again.",
             ) from error
+
+    def light(self, run: Run) -> dict[str, np.ndarray]:
+        """Return the arrays but for single draws, which are in no figure and no table."""
+        return self.arrays(run, draws=False)
 
     def saved(self, run: Run) -> float:
         """Return when a run was saved, seconds since the epoch.
