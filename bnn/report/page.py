@@ -86,10 +86,10 @@ def render(
 
 def _opened(runs: Sequence[Run], arrays: Lookup) -> tuple[list[Run], dict[str, Arrays]]:
     """Return the runs and their arrays by key; a run whose arrays are damaged says so."""
-    told, found = [], {}
+    told, found = list[Run](), dict[str, Arrays]()
     for run in runs:
         try:
-            found[run.key] = dict(arrays(run)) if run.status == "finished" else {}
+            found[run.key] = arrays(run) if run.status == "finished" else {}
         except InputError as error:
             found[run.key] = {}
             run = replace(run, message="; ".join(filter(None, (run.message, f"Damaged: {error}"))))
