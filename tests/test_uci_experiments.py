@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import runpy
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,6 +244,19 @@ def test_softplus_noise_by_hand() -> None:
     assert MAP(Training(epochs=2)).fit(problem, [0]).fit.diverged == (False,)
 
 
+def test_the_table_has_every_method_on_every_set() -> None:
+    study, splits = runpy.run_path(str(EXPERIMENTS / "uci_regression.py")), Counter[Any]()
+    for one in from_csv(TABLE.read_text(), Result):
+        splits[one.method, one.dataset] += 1
+        assert math.isfinite(one.rmse)
+    names = [method.name for method in study["study"].methods] + ["picked"]
+    left = {(name, data) for name in study["LONG"] for data in study["SETS"] if data not in SMALL}
+    every = {(name, data) for name in names for data in study["SETS"]} - left
+    # SGD about the mode, at the rate that serves the other sets, diverges on some splits of naval.
+    assert 10 <= splits.pop(("swag", "naval")) < 20
+    assert splits == dict.fromkeys(every - {("swag", "naval")}, 20)
+
+
 def test_the_table_in_the_repository_reproduces_the_published_log_likelihoods() -> None:
     found = from_csv(TABLE.read_text(), Result)
     for method, score in (
@@ -260,6 +276,8 @@ def test_the_table_in_the_repository_reproduces_the_published_log_likelihoods() 
             error = REGRESSION[method].standard_error(theirs)
             assert error is not None
             assert abs(ours.mean - theirs.mean) < 2.1 * math.hypot(ours.error, error)
+    # Of six runs of ours on energy, with other seeds on the same splits, two correlate by 0.64 to
+    # 0.88 with one another: a published run can do no better there.
     alike = {"boston", "concrete", "wine", "power"}  # and energy, to 0.7
     for method, name, gap, correlation in agreement(found, splits()):
         assert gap.error is not None
@@ -408,6 +426,8 @@ def test_names_and_refusals() -> None:
     assert hash(method) == hash(rates(0.1, 0.2))
     with pytest.raises(InputError, match="one method"):
         Validated((MAP(), MeanField()))
+    with pytest.raises(InputError, match="Validated of MAP, Validated of MeanField"):
+        Validated((Validated((MAP(),)), Validated((MeanField(),))))
     with pytest.raises(InputError, match="one method"):
         Validated(())
     with pytest.raises(InputError, match="share"):
