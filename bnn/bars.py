@@ -9,11 +9,12 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+LINES = 20  # of more pieces, only those under way are shown: all would not fit on a screen
 REFRESHED = 4  # times a second: more often than that, many lines cost more than a small fit
 
 
 class Bars:
-    """Shows how far pieces of work have come; those that wait or are done have no line.
+    """Shows how far pieces of work have come, line by line; those that wait have none.
 
     Arguments:
         names: what the pieces are called; a single one has no line for all.
@@ -47,7 +48,7 @@ class Bars:
         if not self._shares[i]:
             self._bar.start_task(self._parts[i])
         self._shares[i] = share
-        shown = share < 1 or len(self._parts) == 1
+        shown = share < 1 or len(self._parts) <= LINES
         self._bar.update(self._parts[i], completed=share, visible=shown)
         self._bar.update(self._whole, completed=sum(self._shares))
 

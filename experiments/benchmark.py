@@ -25,6 +25,7 @@ from items import GPU_ITEMS, ITEMS
 from peers import PEERS, Peer
 from rich.console import Console
 
+from bnn.bars import progress_bar
 from bnn.benchmark import growth, stress
 from bnn.benchmark.comparison import Outcome
 from bnn.benchmark.item import Item
@@ -33,7 +34,6 @@ from bnn.benchmark.page import measured, render
 from bnn.benchmark.rounds import Told, answers, measure
 from bnn.benchmark.worker import Worker
 from bnn.errors import InputError
-from bnn.execution import progress_bar
 from bnn.report import page
 
 HERE = Path(__file__).resolve().parent

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import TimeRemainingColumn
 from small import quick, real_targets
 
+from bnn import bars as bars_module
 from bnn import execution, forecast
 from bnn.bars import Bars, progress_bar
 from bnn.batch import Batch
@@ -90,7 +91,8 @@ def test_a_bar_tells_what_is_left() -> None:
     assert bar.tasks[0].time_remaining == 600
 
 
-def test_lines_are_of_what_is_under_way_and_of_all() -> None:
+def test_lines_are_of_what_is_under_way_and_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bars_module, "LINES", 2)
     bars = Bars(["one", "two", "three"], Console(file=io.StringIO()))
 
     def lines() -> dict[str, float]:
@@ -104,6 +106,9 @@ def test_lines_are_of_what_is_under_way_and_of_all() -> None:
     assert lines() == {"one": 0.25, "All 3": 1.25}
     waiting = [task.description for task in bars._bar.tasks if not task.started]
     assert waiting == ["three"]  # its time has not begun
+    few = Bars(["one", "two"], Console(file=io.StringIO()))
+    few.update(0, 1.0)  # what is done stays where there is room
+    assert [task.description for task in few._bar.tasks if task.visible] == ["one", "All 2"]
     alone = Bars(["one"], Console(file=io.StringIO()))
     alone.update(0, 1.0)
     assert [task.description for task in alone._bar.tasks if task.visible] == ["one"]
