@@ -32,7 +32,7 @@ from bnn.priors import Normal, Prior
 from bnn.report import page
 from bnn.report.group import Lookup
 from bnn.report.sections import Section
-from bnn.run import Run
+from bnn.run import Arrays, Run
 from bnn.store import Store
 from bnn.table import table
 
@@ -274,10 +274,17 @@ def carry_out(
         names = [batch.method.name for batch in batches if batch.dataset == data]
         console.print(table([run for run in runs if run.dataset == data], names))
     damaged = store.problems(study.name)
-    first = []
+    first, opened = [], dict[str, Arrays]()
+
+    def arrays(run: Run) -> Arrays:
+        """Return a run's arrays, read once for the findings and the rest of the page."""
+        if run.key not in opened:
+            opened[run.key] = store.light(run)
+        return opened[run.key]
+
     if study.findings is not None:
-        first = [study.findings(runs, store.light, report.with_suffix(".csv"))]
-    html = page.render(study.name, study.question, runs, store.light, notes=damaged, first=first)
+        first = [study.findings(runs, arrays, report.with_suffix(".csv"))]
+    html = page.render(study.name, study.question, runs, arrays, notes=damaged, first=first)
     page.write(report, html)
     console.print(f"Report: {report}", highlight=False)
     return any(run.status == "failed" for run in runs)

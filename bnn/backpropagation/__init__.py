@@ -16,7 +16,7 @@ a processor's vectors then run along the rows, also in a softmax over few classe
 
 from bnn.backpropagation.activations import ACTIVATIONS
 from bnn.backpropagation.heads import HALF_LOG_2PI
-from bnn.backpropagation.passes import NO_MASKS, Backpropagation, Forward
+from bnn.backpropagation.passes import NO_MASKS, Backpropagation, Forward, units_read
 from bnn.backpropagation.perturbed import PerturbedBackpropagation
 from bnn.backpropagation.recognition import perceptron, recognised
 
@@ -29,4 +29,5 @@ __all__ = [
     "PerturbedBackpropagation",
     "perceptron",
     "recognised",
+    "units_read",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -177,10 +177,22 @@ def _hidden(network: Network, units: Tensor) -> Tensor:
     """Return what the first layer of weights reads of inputs, `[replicas, points, units]`."""
     if isinstance(network, Partial):
         assert isinstance(network.network, MLP)
-        activation = ACTIVATIONS[network.network.activation]
-        constants = list(network.whole.layout.views(network.fixed).values())[:-2]
-        for weight, bias in zip(constants[::2], constants[1::2], strict=True):
-            units = activation.apply(torch.baddbmm(bias[:, None], units, weight.mT))
+        constants = list(network.whole.layout.views(network.fixed).values())
+        units = units_read(network.network, constants, units)[-1]
+    return units
+
+
+def units_read(mlp: MLP, views: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+    """Return what each layer reads, `[replicas, points, units]`: the inputs, then hidden units.
+
+    Arguments:
+        mlp: whose activation is known here.
+        views: weight, bias, weight, ... of all layers, `[replicas, ...]`.
+        x: `[replicas, points, features]`.
+    """
+    activation, units = ACTIVATIONS[mlp.activation], [x]
+    for weight, bias in zip(views[:-2:2], views[1:-2:2], strict=True):
+        units.append(activation.apply(torch.baddbmm(bias[:, None], units[-1], weight.mT)))
     return units
 
 

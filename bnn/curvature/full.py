@@ -12,7 +12,7 @@ from torch import Tensor
 from bnn.curvature.rows import roots, sound
 from bnn.problem import Problem
 
-BANDS = 6
+BANDS = 6  # of G's rows; with B of them (B + 1) / 2B of the work is done
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Full:
 
 
 def _add_gram(matrix: Tensor, rows: Tensor) -> None:
-    """Add V'V to the upper triangle, in bands from the diagonal on: a third less work than all."""
+    """Add V'V to the upper triangle, in bands from the diagonal on."""
     size = matrix.shape[-1]
     band = math.ceil(size / BANDS)
     for own, some in zip(matrix, rows, strict=True):  # in a batch it would take a tenth longer

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnn.backpropagation import ACTIVATIONS
+from bnn.backpropagation import ACTIVATIONS, units_read
 from bnn.curvature.information import fisher_root
 from bnn.networks import MLP
 from bnn.problem import Problem
@@ -30,15 +30,12 @@ def roots(problem: Problem, weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
     assert isinstance(mlp, MLP)
     activation = ACTIVATIONS[mlp.activation]
     views = list(network.layout.views(weights.detach()[:, : network.layout.size]).values())
-    layers = list(zip(views[::2], views[1::2], strict=True))
-    units = [x.flatten(2)]  # that each layer reads, then the outputs
-    for i, (weight, bias) in enumerate(layers):
-        above = torch.baddbmm(bias[:, None], units[-1], weight.mT)
-        units.append(activation.apply(above) if i + 1 < len(layers) else above)
-    slope = fisher_root(problem, weights, units.pop(), y)
+    units = units_read(mlp, views, x.flatten(2))
+    outputs = torch.baddbmm(views[-1][:, None], units[-1], views[-2].mT)
+    slope = fisher_root(problem, weights, outputs, y)
     found = slope.new_empty(*slope.shape[:3], network.layout.size)
     places = found.split([view[0].numel() for view in views], -1)
-    for i, (weight, _) in reversed(list(enumerate(layers))):
+    for i, weight in reversed(list(enumerate(views[::2]))):
         read = units[i].double()[:, :, None]
         by_weight = places[2 * i].unflatten(-1, weight.shape[1:])
         assert slope.shape[-1] == weight.shape[1]  # or the place would be resized in silence

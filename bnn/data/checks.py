@@ -10,6 +10,8 @@ from torch import Tensor
 from bnn.data.split import Split
 from bnn.errors import InputError
 
+OWN_ROWS = ("train", "unseen", "grid")  # conditions whose rows are not the test rows, disturbed
+
 
 def check_table(x: Tensor, y: Tensor) -> None:
     """Refuse inputs that are no table of finite numbers, or not one per target."""
@@ -51,7 +53,7 @@ def check_inputs(what: str, table: Tensor, shape: tuple[int, ...]) -> None:
 
 def check_conditions(names: Iterable[str]) -> None:
     """Refuse conditions that are called as other rows are, whose predictions they would replace."""
-    taken = sorted({"train", "test", "unseen", "grid"} & set(names))
+    taken = sorted({"test", *OWN_ROWS} & set(names))
     if taken:
         raise InputError(
             "shifts of other names than 'train', 'test', 'unseen' and 'grid'",

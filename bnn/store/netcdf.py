@@ -9,9 +9,9 @@ import h5netcdf
 import numpy as np
 import xarray as xr
 
+from bnn.data.checks import OWN_ROWS
 from bnn.run import Arrays
 
-OWN_ROWS = ("train", "unseen", "grid")  # all other conditions are the test rows, disturbed
 AXES = {"probs": ("class",), "x": ("feature",)}  # after the points; most quantities have no more
 
 
