@@ -17,7 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NoReturn
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from bnn.errors import InputError
@@ -60,7 +60,7 @@ def render(
     over = generality.overall(parts, rope)
     told = [str(run.provenance["note"]) for run in runs if run.provenance.get("note")]
     style, script = (own(name) for name in ("style.css", "script.js"))
-    return template("template.html").render(
+    return template("report.html").render(
         title=short(title),
         question=question,
         headline=list(generality.sentences(over)) if over else headline(runs, parts),
@@ -136,9 +136,13 @@ def _refuse(path: Path, error: OSError) -> NoReturn:
 def template(name: str) -> Template:
     """Return a template of this package, in which every text is escaped and must exist."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, finalize=_printable, auto_reload=False
+        loader=PackageLoader("bnn", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        auto_reload=False,
     )
-    return environment.from_string(own(name))
+    return environment.get_template(name)
 
 
 def _printable(found: object) -> object:
