@@ -24,7 +24,7 @@ from torch import nn
 
 from bnn.batch import Batch
 from bnn.data import Dataset
-from bnn.errors import InputError, choose
+from bnn.errors import InputError, choose, listed
 from bnn.execution import execute, pending
 from bnn.likelihoods import Likelihood
 from bnn.methods import CORE, METHODS, Method
@@ -98,6 +98,10 @@ class Study:
                 f"data sets {list(self.datasets)} and methods {names}",
                 "Tell variants of a method apart with Under(method, prior, suffix, note).",
             )
+        if twice := sorted(self.datasets.keys() & self.larger.keys()):
+            raise InputError(
+                "a name for every data set", f"{listed(twice)} twice", "Rename the larger one."
+            )
 
     def select(self, methods: str | None, datasets: str | None, seeds: int | None) -> Study:
         """Return the study with some of its methods and data sets (comma-separated names).
@@ -115,12 +119,13 @@ class Study:
             self,
             methods=tuple(chosen.values()),
             datasets=data,
+            larger={},
             seeds=self.seeds if seeds is None else seeds,
         )
 
     def whole(self) -> Study:
         """Return the study of its larger data sets too."""
-        return replace(self, datasets={**self.datasets, **self.larger})
+        return replace(self, datasets={**self.datasets, **self.larger}, larger={})
 
     def quick(self, seeds: int) -> Study:
         """Return a first look at the study, under a name of its own, so that the two do not mix."""
@@ -203,6 +208,12 @@ def command_line(study: Study) -> None:
     ) -> None:
         console = Console()
         try:
+            if larger and datasets:
+                raise InputError(
+                    "either --all, or the data sets by name",
+                    f"--all and --datasets {datasets}",
+                    "Without --all any of them may be named, the larger ones too.",
+                )
             look, every = study.look, study.whole() if larger else study
             if quick:
                 some = None if larger and study.larger else look.datasets

@@ -133,6 +133,11 @@ def test_larger_data_sets_join_where_all_are_wanted_or_one_is_named(shell: Shell
     assert made("--quick", "--all") == {"blobs", "two_moons"}
     assert made("--datasets", "two_moons") == {"two_moons"}
     assert made("--all") == {"blobs", "two_moons"}
+    code, text = shell("--all", "--datasets", "blobs", study=study)
+    assert code == 2
+    assert "either --all, or the data sets by name" in text
+    with pytest.raises(InputError, match="'blobs' twice"):
+        replace(study, larger={"blobs": moons})
     assert "blobs; with --all two_moons" in shell("--help", study=study)[1]
     assert "with --all two_moons" not in shell("--help")[1]
 

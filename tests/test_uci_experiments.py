@@ -20,11 +20,11 @@ from small import quick, real_targets
 from bnn.batch import Batch
 from bnn.errors import InputError
 from bnn.likelihoods import Normal, SoftplusNoise
-from bnn.methods import MAP, Laplace, MCDropout, MeanField, Mixture, Under
+from bnn.methods import MAP, Laplace, LowRank, MCDropout, MeanField, Method, Mixture, Under
 from bnn.methods.validated import Validated, joined
 from bnn.networks import MLP
 from bnn.optimise import Training
-from bnn.posterior import predict
+from bnn.posterior import Posterior, predict
 from bnn.priors import Normal as PriorNormal
 from bnn.problem import Problem
 from bnn.report.published import REGRESSION, Figure, Row, splits
@@ -379,6 +379,32 @@ def test_replicas_under_different_priors_keep_their_own_covariance(structure: st
         found += [predict(two, x, 10).loc[[r // 2]]] if under is high else []
         for one in found:
             torch.testing.assert_close(one, own, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ([Laplace("full"), Laplace("diagonal")], "FullGaussian and DiagonalGaussian"),
+        ([LowRank(1), LowRank(2)], r"shape \[3, .*\] and .* shape \[4, "),
+        ([MeanField(last_layer=last) for last in (False, True)], "shape"),
+    ],
+)
+def test_candidates_that_cannot_stand_together_are_refused_before_the_rest(
+    settings: list[Method], found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, fits = type(settings[0]), list[Method]()
+    fit = kind.fit
+
+    def watched(self: Method, *given: Any) -> Posterior:
+        fits.append(self)
+        return fit(self, *given)
+
+    monkeypatch.setattr(kind, "fit", watched)
+    choice = Validated(tuple(quick(one) for one in (*settings, settings[0])))
+    with pytest.raises(InputError, match=rf"one kind.*{found}"):
+        choice.fit(posed(2), range(2))
+    assert len(fits) == 2
+    choice.fit(posed(1), range(1))  # a single replica chooses as it likes
 
 
 def test_a_problem_with_validation_rows_may_choose_on_them() -> None:

@@ -99,6 +99,9 @@ class Validated:
         for i, candidate in enumerate(self.candidates):
             tried.append(candidate.fit(part, seeds, _within(progress, i, fits)))
             scores.append(_log_likelihood(tried[-1], kept, self.draws))
+            if i and len(seeds) > 1:  # replicas may choose differently: know early if they cannot
+                both = [tried[0].take([0]), tried[-1].take([1])]
+                joined(both, (0, 1), seeds[:2], problem.take([0, 1]))
         found = torch.stack(scores)
         best = found.argmax(0).tolist()
         parts, order = [], list[int]()
@@ -222,10 +225,10 @@ def _joined(parts: Sequence[Any], like: Sequence[Tensor], order: Sequence[int]) 
     Numbers that differ become a tensor `[replicas]`, like one for each part; seconds are added.
     """
     first = parts[0]
-    if isinstance(first, Tensor) and first.dtype == torch.long:  # places, shared by all replicas
-        return first
+    if not all(type(part) is type(first) for part in parts):
+        raise _unlike(parts)
     if isinstance(first, Tensor):
-        return torch.cat(list(parts))[list(order)]
+        return _stacked(parts, order)
     if type(first) is tuple and all(len(part) == len(first) for part in parts):
         return tuple(_joined(some, like, order) for some in zip(*parts, strict=True))
     if is_dataclass(first) and not isinstance(first, type):
@@ -236,11 +239,32 @@ def _joined(parts: Sequence[Any], like: Sequence[Tensor], order: Sequence[int]) 
         return {n: _joined([part[n] for part in parts], like, order) for n in first}
     if all(part is first or part == first for part in parts):
         return first
-    if all(isinstance(part, float) for part in parts):
+    if isinstance(first, float):
         pairs = zip(like, parts, strict=True)
         return torch.cat([torch.full_like(own, value) for own, value in pairs])[list(order)]
-    raise InputError(
+    raise _unlike(parts)
+
+
+def _stacked(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
+    """Return the rows of tensors; whole numbers are places, which all replicas share."""
+    first = parts[0]
+    if first.dtype == torch.long and all(torch.equal(part, first) for part in parts):
+        return first
+    if first.dtype == torch.long or any(part.shape[1:] != first.shape[1:] for part in parts):
+        raise _unlike(parts)
+    return torch.cat(list(parts))[list(order)]
+
+
+def _unlike(parts: Sequence[Any]) -> InputError:
+    """Return what to say of candidates whose replicas cannot stand beside one another."""
+
+    def told(value: Any) -> str:
+        if isinstance(value, Tensor):
+            return f"numbers of shape {list(value.shape[1:])}"
+        return type(value).__name__ if is_dataclass(value) else repr(value)
+
+    return InputError(
         "candidates whose posteriors are of one kind",
-        f"{first!r} and {parts[-1]!r}",
-        "Let them differ in numbers only.",
+        " and ".join(dict.fromkeys(told(part) for part in parts)),
+        "Let them differ in numbers that set no size; compare others as methods of their own.",
     )
