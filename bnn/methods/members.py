@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bnn.errors import InputError
@@ -17,10 +18,17 @@ def check_members(members: object) -> None:
         raise InputError("a whole number, at least one member", repr(members), "5 is usual.")
 
 
+def unwrapped(method: object) -> Iterator[object]:
+    """Yield a method, what it wraps or chooses among, and so on to the innermost."""
+    while method is not None:
+        yield method
+        among = getattr(method, "candidates", (None,))  # which are all of one kind
+        method = getattr(method, "method", getattr(method, "member", among[0]))
+
+
 def members_of(method: object) -> int:
     """Return how many members a method has: its own, times those of what it wraps or chooses."""
-    inner = getattr(method, "method", None) or next(iter(getattr(method, "candidates", ())), None)
-    return getattr(method, "members", 1) * (1 if inner is None else members_of(inner))
+    return math.prod(getattr(one, "members", 1) for one in unwrapped(method))
 
 
 def spread(problem: Problem, seeds: Sequence[int], members: int) -> tuple[Problem, list[int]]:

@@ -21,7 +21,7 @@ from bnn import forecast
 from bnn.data import Rows
 from bnn.errors import InputError
 from bnn.forecast import Forecast
-from bnn.methods.members import members_of, spread
+from bnn.methods.members import members_of, spread, unwrapped
 from bnn.methods.mixture import Mixed, mixed, rows_of
 from bnn.methods.under import Under
 from bnn.optimise import Fit, Progress, silent
@@ -125,18 +125,13 @@ class Validated:
 
 
 def _bare(method: Method) -> Method:
-    return method.method if isinstance(method, Under) else method
+    return _bare(method.method) if isinstance(method, Under) else method
 
 
 def _kind(method: Method) -> str:
     """Return what a method is and what it is made of, whatever the prior: 'Mixture of Laplace'."""
-    names = list[str]()
-    inner: Any = method
-    while inner is not None:
-        names += [] if isinstance(inner, Under) else [type(inner).__name__]
-        among = getattr(inner, "candidates", (None,))  # which are all of one kind
-        inner = getattr(inner, "method", getattr(inner, "member", among[0]))
-    return " of ".join(names)
+    found = (one for one in unwrapped(method) if not isinstance(one, Under))
+    return " of ".join(type(one).__name__ for one in found)
 
 
 def _within(progress: Progress, step: int, steps: int) -> Progress:
