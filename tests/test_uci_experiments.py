@@ -276,14 +276,28 @@ def test_the_table_in_the_repository_reproduces_the_published_log_likelihoods() 
             error = REGRESSION[method].standard_error(theirs)
             assert error is not None
             assert abs(ours.mean - theirs.mean) < 2.1 * math.hypot(ours.error, error)
-    # Of six runs of ours on energy, with other seeds on the same splits, two correlate by 0.64 to
-    # 0.88 with one another: a published run can do no better there.
+    # On energy the noise of one training is half of what splits differ by: see the next test.
     alike = {"boston", "concrete", "wine", "power"}  # and energy, to 0.7
     for method, name, gap, correlation in agreement(found, splits()):
         assert gap.error is not None
         assert abs(gap.mean) < max(0.03, 2 * gap.error), (method, name)
         if method == "mc_dropout_2016" and name in alike | {"energy"}:
             assert correlation > (0.8 if name in alike else 0.7), name
+
+
+def test_on_energy_five_trainings_agree_with_the_published_splits(real_uci: Path) -> None:
+    """One is too noisy: six of ours correlate with the published one by 0.75 to 0.88, and with one
+    another by 0.64 to 0.88. The mean of five has less than half of that noise."""
+    study = runpy.run_path(str(EXPERIMENTS / "uci_regression.py"))["study"]
+    (batch,) = study.select("mc_dropout_2016", "energy", None).batches()
+    found = []
+    for again in range(5):
+        posterior = batch.method.fit(batch.problem, [1000 * again + seed for seed in batch.seeds])
+        predictive = predict(posterior, batch.data.test.x, 100)
+        found.append(predictive.log_prob(batch.data.test.y).mean(1).numpy())
+    theirs = np.array(splits()["mc_dropout_2016"]["energy"])
+    assert np.corrcoef(np.mean(found, 0), theirs)[0, 1] > 0.8
+    assert abs((np.mean(found, 0) - theirs).mean()) < 0.03
 
 
 def test_in_the_table_laplace_is_above_the_ensembles_or_no_different() -> None:
