@@ -392,12 +392,14 @@ def test_the_linearised_outputs_have_the_closed_form() -> None:
 # The evidence
 
 
-def test_updates_end_where_the_evidence_is_highest() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_updates_end_where_the_evidence_is_highest(shared: bool) -> None:
     """On a linear model the evidence is known for any prior: no change of a scale raises it."""
     data = real_targets(60, 3, noise=0.3)
     problem = Problem.of(data, MLP(3, [], 1).double())
     training = Training(epochs=800, learning_rate=0.05, batch_size=60, decay=True)
-    posterior = Laplace("full", updates=60, training=training, polish=1e-10).fit(problem, [0])
+    method = Laplace("full", updates=60, shared_scale=shared, training=training, polish=1e-10)
+    posterior = method.fit(problem, [0])
     hyper, noise = family(posterior).hyper[0], posterior.fit.parameters[0, -1]
     x, y = (part[0] for part in problem.batch(problem.train))
     design = torch.cat([x, torch.ones(60, 1)], 1)
@@ -414,6 +416,10 @@ def test_updates_end_where_the_evidence_is_highest() -> None:
     found = evidence(at)
     assert family(posterior).log_evidence.item() == pytest.approx(found.item(), abs=1e-6)
     (slope,) = torch.autograd.grad(found, at)
+    if shared:
+        assert hyper[0] == hyper[1]
+        assert torch.stack([slope[:2].sum(), slope[2]]).abs().max() < 1e-2
+        return
     # The bias is zero by standardisation, and so is its scale: there the evidence is flat at last.
     assert slope[[0, 2]].abs().max() < 1e-2
     assert hyper[1] > 3

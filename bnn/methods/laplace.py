@@ -17,7 +17,8 @@ of a learned noise are set to where it is stationary (MacKay 1992):
     gamma_k = P_k - t_k tr_k (G + T)^-1,    t_k = gamma_k / |w_k - mean|^2
     noise^2 = sum_n (y_n - f(x_n))^2 / (N - sum_k gamma_k)
 
-and training goes on from there, so that w* is the mode under the prior that it is given.
+or one precision serves all weights, t = sum_k gamma_k / sum_k |w_k - mean|^2. Training goes on from
+there, so that w* is the mode under the prior that it is given.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ class Laplace:
     predictive: Literal["linearised", "sampled"] = "linearised"  # what a draw of weights goes into
     evidence: bool = True  # whether the evidence sets the scales of prior and learned noise
     updates: int = 20  # of those scales, evenly over the training
+    shared_scale: bool = False  # one for all weights; else one for each parameter tensor
     last_layer: Which = False  # True, or a predicate over names: the others stay at the MAP
     polish: float | None = None  # largest derivative of the loss, nats per row, that L-BFGS may
     # leave after the training; None: none is run
@@ -242,11 +244,14 @@ class Laplace:
         # A weight that the data do not touch is at the prior's mean; Adam leaves it near there.
         square = whitened(problem, weights.double()).square()
         length = by_tensor(layout, torch.where(shrink < 1 - UNTOUCHED, square, 0.0))
+        total = effective.sum(1)
+        if self.shared_scale:
+            effective, length = total[:, None], length.sum(1, keepdim=True)
         found = ((effective + LEAST) / (length + LEAST)).log().to(hyper)
         hyper.copy_(torch.where(found.isfinite(), found, hyper))
         noise = getattr(problem.likelihood, "noise", None)
         if isinstance(noise, LearnedNoise):
-            found = log_noise(problem, weights, effective.sum(1), noise.floor).to(weights)
+            found = log_noise(problem, weights, total, noise.floor).to(weights)
             weights[:, -1] = torch.where(found.isfinite(), found, weights[:, -1])
 
     def _family(self, problem: Problem, weights: Tensor, hyper: Tensor) -> LaplaceNormal:
