@@ -142,8 +142,8 @@ MEANING: Mapping[str, str] = {
         " batch, steps and number of updates, were settled after others had been seen on some sets"
         " (Laplace's: about a dozen, on 8 splits). No publication has quite these settings: a"
         " published figure is a neighbour here. HMC has not converged, on yacht least of all: there"
-        " the noise still falls when the chains end, and in ten times longer ones too, and what they"
-        " score depends on their length."
+        " the noise still falls when the chains end, and in ten times longer ones too, and what"
+        " they score depends on their length."
     ),
 }
 
