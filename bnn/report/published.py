@@ -127,7 +127,7 @@ SOURCES: Mapping[str, Row] = {
     ),
     "hmc": Row(
         label="Bui et al. 2016",
-        source="Table of https://arxiv.org/abs/1602.04133",
+        source="Table of https://arxiv.org/abs/1602.04133, from memory",
         read="memory",
         spread="standard error",
         protocol="1x50 ReLU, HMC; not checked against the paper",
@@ -136,7 +136,7 @@ SOURCES: Mapping[str, Row] = {
     ),
     "low_rank": Row(
         label="Mishkin et al. 2018, SLANG",
-        source="Table of https://arxiv.org/abs/1811.04504",
+        source="Table of https://arxiv.org/abs/1811.04504, from memory",
         read="memory",
         spread="standard error",
         protocol="1x50 ReLU, low-rank natural gradients; not checked against the paper",
@@ -145,7 +145,7 @@ SOURCES: Mapping[str, Row] = {
     ),
     "mean_field": Row(
         label="Mishkin et al. 2018, Bayes by Backprop",
-        source="Table of https://arxiv.org/abs/1811.04504",
+        source="Table of https://arxiv.org/abs/1811.04504, from memory",
         read="memory",
         spread="standard error",
         protocol="1x50 ReLU, mean field; not checked against the paper",

@@ -193,7 +193,7 @@ def _sources(found: Sequence[Result], published: Mapping[str, Row]) -> Iterator[
     for method, label in labels.items():
         if row := published.get(method):
             read = {"file": "read in a file", "page": "read on the page"}.get(
-                row.read, "from memory, for orientation only"
+                row.read, "for orientation only"
             )
             yield (
                 f"{label} beside {row.label}: {row.source} ({read}; errors are {row.spread}s)."
