@@ -149,22 +149,16 @@ def by_quadrature(found: list[Difference], rope: float) -> tuple[list[float], li
     return list(average / total), list(following / total)
 
 
-def test_probabilities_are_those_of_quadrature() -> None:
+# An outlier leaves two answers: one data set is unlike the four others, or all are far apart.
+ALIKE = [shown(-0.12, 0.05, 4.0), shown(-0.02, 0.02), shown(0.03, 0.04, 9.0)]
+OUTLIER = [shown(x, 0.04) for x in (-0.2, -0.23, -0.24, -0.07, -1.47)]
+
+
+@pytest.mark.parametrize(("found", "rope"), [(ALIKE, 0.03), (OUTLIER, 0.05)])
+def test_probabilities_are_those_of_quadrature(found: list[Difference], rope: float) -> None:
     """To 0.02: five standard errors of 2,000 independent draws at one half, and the lattice's."""
-    found = [shown(-0.12, 0.05, 4.0), shown(-0.02, 0.02), shown(0.03, 0.04, 9.0)]
-    (told,) = generalise([found], 0.03)
-    average, following = by_quadrature(found, 0.03)
-    for regions, expected in ((told.on_average, average), (told.on_next, following)):
-        assert regions.below == pytest.approx(expected[0], abs=0.02)
-        assert regions.above == pytest.approx(expected[2], abs=0.02)
-    assert told.caveats == ()
-
-
-def test_an_outlier_leaves_two_answers_and_the_chains_find_both() -> None:
-    """Either one data set is unlike the four others, or all are far apart: the lattice has both."""
-    found = [shown(x, 0.04) for x in (-0.2, -0.23, -0.24, -0.07, -1.47)]
-    (told,) = generalise([found], 0.05)
-    average, following = by_quadrature(found, 0.05)
+    (told,) = generalise([found], rope)
+    average, following = by_quadrature(found, rope)
     for regions, expected in ((told.on_average, average), (told.on_next, following)):
         assert regions.below == pytest.approx(expected[0], abs=0.02)
         assert regions.above == pytest.approx(expected[2], abs=0.02)
