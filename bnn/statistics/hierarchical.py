@@ -220,9 +220,8 @@ def posterior(hierarchy: Hierarchy, warmup: int = WARMUP, samples: int = SAMPLES
     values, _ = constrained(wide, position)
     looked_at = torch.cat([values[name] for name in ("mean", "spread", "tails")], dim=-1)
     worst = [worst_of(each.unflatten(0, (CHAINS, samples)).numpy()) for each in looked_at]
-    names = ("mean", "spread", "tails", "difference")
-    caveats = tuple(caveats_of(each) for each in worst)
-    return Draws(**{name: values[name] for name in names}, caveats=caveats)
+    del values["weight"]  # of which nothing is asked
+    return Draws(**values, caveats=tuple(caveats_of(each) for each in worst))
 
 
 def potential(hierarchy: Hierarchy, position: Tensor) -> Tensor:
