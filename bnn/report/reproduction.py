@@ -131,9 +131,10 @@ MEANING: Mapping[str, str] = {
     "validated": (
         "Chosen per split on the last 20 % of its training rows, from at most six candidates, then"
         " refitted on all of them. No choice on a split saw a test row; but which candidates there"
-        " are, for SWAG, and that SWAG is not among the picked, was settled after test scores of"
-        " some sets had been seen. Of the mixture of Laplace approximations there is one candidate,"
-        " with the settings of the single one below: validation only tells it from other methods."
+        " are, for SWAG and for the mixture of Laplace approximations, and that SWAG is not among"
+        " the picked, was settled after test scores of some sets had been seen. Of the mixture"
+        " there is one candidate, with the settings of the single one below: validation only tells"
+        " it from other methods."
     ),
     "fixed": (
         "The same on every set and every split. Not chosen by test scores set by set, but not blind"
